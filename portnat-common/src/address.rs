@@ -1,0 +1,92 @@
+//! IP addresses as the packet and the maps hold them.
+
+use core::fmt::Debug;
+use core::hash::Hash;
+use core::net::Ipv4Addr;
+
+use bytemuck::{Pod, Zeroable};
+
+/// An address of `WORDS` 32-bit words, in network byte order as it lies in the packet.
+///
+/// Words rather than bytes: an array of bytes has alignment 1, and LLVM's BPF backend copies and
+/// compares such an array byte by byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Ip<const WORDS: usize>([u32; WORDS]);
+
+/// An IPv4 address.
+pub type Ip4 = Ip<1>;
+
+/// Room for an address of any family: an IPv4 address is the first word, the others are zero.
+pub type Wide = [u32; 4];
+
+/// What the NAT needs to know of an address, whatever its family.
+pub trait Address: Pod + Copy + Debug + Eq + Ord + Hash {
+    /// The unspecified address: as a published address it stands for every local one.
+    const ANY: Self;
+
+    /// The address in room for any family.
+    fn widen(self) -> Wide;
+
+    /// The address that was put into `wide` by [`Address::widen`].
+    fn narrow(wide: &Wide) -> Self;
+
+    /// The address's words, in network byte order.
+    fn words(&self) -> &[u32];
+}
+
+impl Address for Ip4 {
+    const ANY: Self = Ip([0]);
+
+    #[inline(always)]
+    fn widen(self) -> Wide {
+        [self.0[0], 0, 0, 0]
+    }
+
+    #[inline(always)]
+    fn narrow(wide: &Wide) -> Self {
+        Ip([wide[0]])
+    }
+
+    #[inline(always)]
+    fn words(&self) -> &[u32] {
+        &self.0
+    }
+}
+
+impl Ip4 {
+    /// The first octet, `127` in 127.0.0.1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first_octet(self) -> u8 {
+        self.0[0].to_ne_bytes()[0]
+    }
+}
+
+impl From<Ipv4Addr> for Ip4 {
+    fn from(address: Ipv4Addr) -> Self {
+        Ip([u32::from_ne_bytes(address.octets())])
+    }
+}
+
+impl From<Ip4> for Ipv4Addr {
+    fn from(address: Ip4) -> Self {
+        address.0[0].to_ne_bytes().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv4_lies_in_memory_as_on_the_wire() {
+        let address = Ip4::from(Ipv4Addr::new(192, 0, 2, 10));
+        assert_eq!(bytemuck::bytes_of(&address), [192, 0, 2, 10]);
+        assert_eq!(address.first_octet(), 192);
+        assert_eq!(
+            Ipv4Addr::from(Ip4::narrow(&address.widen())),
+            Ipv4Addr::new(192, 0, 2, 10)
+        );
+    }
+}

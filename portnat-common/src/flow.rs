@@ -1,0 +1,168 @@
+//! A flow: one connection, whose two directions have an entry each.
+//!
+//! The entry is found by the tuple as it comes to the hook and says what the tuple becomes. The
+//! answers carry the reverse of what it becomes, so one direction's entry names the other's key
+//! ([`Translation::twin`]); nothing else ties the two together. Each direction writes to its own
+//! entry only, so that they share no cache line.
+
+use core::cell::Cell;
+
+use crate::address::{Address, Wide};
+use crate::settings::Ticks;
+use crate::tuple::Tuple;
+
+/// What a tuple becomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Translation {
+    /// Source address afterwards.
+    pub src: Wide,
+    /// Destination address afterwards.
+    pub dst: Wide,
+    /// Source port afterwards.
+    pub src_port: u16,
+    /// Destination port afterwards.
+    pub dst_port: u16,
+}
+
+impl Translation {
+    /// The translation to this tuple.
+    #[inline(always)]
+    #[must_use]
+    pub fn to<A: Address>(tuple: &Tuple<A>) -> Self {
+        Translation {
+            src: tuple.src.widen(),
+            dst: tuple.dst.widen(),
+            src_port: tuple.src_port,
+            dst_port: tuple.dst_port,
+        }
+    }
+
+    /// Whether both are the same. Without a branch: the verifier would follow each.
+    #[inline(always)]
+    #[must_use]
+    pub fn is(&self, other: &Translation) -> bool {
+        let mut difference =
+            u32::from(self.src_port ^ other.src_port) | u32::from(self.dst_port ^ other.dst_port);
+        for word in 0..self.src.len() {
+            difference |= self.src[word] ^ other.src[word];
+            difference |= self.dst[word] ^ other.dst[word];
+        }
+        difference == 0
+    }
+
+    /// The key of the other direction of the flow that `tuple` begins.
+    #[inline(always)]
+    #[must_use]
+    pub fn twin<A: Address>(&self, tuple: &Tuple<A>) -> Tuple<A> {
+        Tuple {
+            src: A::narrow(&self.dst),
+            dst: A::narrow(&self.src),
+            src_port: self.dst_port,
+            dst_port: self.src_port,
+            protocol: tuple.protocol,
+            side: tuple.side.other(),
+            padding: [0; 2],
+        }
+    }
+}
+
+/// Which direction of a flow an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From who opened the flow.
+    Original,
+    /// Back to who opened it.
+    Reply,
+}
+
+/// [`Flow::kind`]: this entry is the direction back to who opened the flow.
+pub const REPLY: u32 = 1;
+
+/// The port id of flows that belong to no published port: those that a container opened.
+pub const NO_PORT: u32 = 0;
+
+/// A direction's entry. What changes in it lies in cells of kind `C`: in the map they are shared
+/// between CPUs, in a copy they are plain numbers.
+///
+/// A [`Cell`] is a plain 64-bit load and store, which BPF carries out whole. Atomics would say more,
+/// but LLVM selects no instruction for an atomic load below BPF's fourth instruction set.
+///
+/// Counters are loaded, added to and stored, not atomically added to: a locked instruction on each
+/// packet costs more than the whole look-up, and a direction of a flow stays on one CPU as long as
+/// the receive queues' hash says so. What two CPUs add in the same instant counts once.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Flow<C = Cell<u64>> {
+    /// What the tuple becomes.
+    pub translation: Translation,
+    /// Id of the published port that the flow came through, or [`NO_PORT`].
+    pub port_id: u32,
+    /// [`REPLY`] or nothing.
+    pub kind: u32,
+    /// What this direction has seen, see [`crate::conntrack`].
+    pub seen: C,
+    /// When this direction was last seen, in [`Ticks`]; renewed at most about once a second.
+    pub last_seen: C,
+    /// Packets of this direction.
+    pub packets: C,
+    /// Bytes of this direction, network headers included, link headers not.
+    pub bytes: C,
+}
+
+/// A copy of an entry.
+pub type FlowRecord = Flow<u64>;
+
+const _: () = assert!(size_of::<Flow>() == 80);
+const _: () = assert!(size_of::<FlowRecord>() == size_of::<Flow>());
+
+impl<C> Flow<C> {
+    /// Which direction this is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        if self.kind & REPLY == 0 {
+            Direction::Original
+        } else {
+            Direction::Reply
+        }
+    }
+}
+
+impl Flow {
+    /// Counts one packet of `bytes` bytes.
+    #[inline(always)]
+    pub fn count(&self, bytes: u64) {
+        self.packets.set(self.packets.get().wrapping_add(1));
+        self.bytes.set(self.bytes.get().wrapping_add(bytes));
+    }
+
+    /// How long ago this direction was last seen.
+    #[inline(always)]
+    #[must_use]
+    pub fn idle(&self, now: Ticks) -> Ticks {
+        now.since(Ticks(self.last_seen.get()))
+    }
+
+    /// A copy of the entry as it is now.
+    #[must_use]
+    pub fn record(&self) -> FlowRecord {
+        Flow {
+            translation: self.translation,
+            port_id: self.port_id,
+            kind: self.kind,
+            seen: self.seen.get(),
+            last_seen: self.last_seen.get(),
+            packets: self.packets.get(),
+            bytes: self.bytes.get(),
+        }
+    }
+}
+
+impl Clone for FlowRecord {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl Copy for FlowRecord {}

@@ -1,0 +1,41 @@
+//! portnat's NAT: what happens to a packet, as pure functions.
+//!
+//! This crate knows nobody: no maps, no clock, no helpers, no `unsafe`. It is compiled into the
+//! eBPF programs, where [`Packet`] is an skb and [`Tables`] are BPF maps, and into userspace, where
+//! both are plain memory. So the code that the kernel runs is the code that the tests run.
+//!
+//! The way of a packet: [`nat::ingress`] or [`nat::egress`] reads it ([`headers`]), finds or opens
+//! its flow ([`flow`], [`conntrack`], [`nat`]) and rewrites it ([`nat`], [`checksum`]), or says why
+//! it must not go on ([`DropReason`]).
+//!
+//! Addresses are kept as they lie in the packet (network byte order); ports are numbers (host byte
+//! order); time is in ticks of the kernel's jiffies, see [`settings::Ticks`].
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod checksum;
+pub mod conntrack;
+pub mod family;
+pub mod flow;
+pub mod headers;
+pub mod nat;
+pub mod packet;
+pub mod ports;
+pub mod published;
+pub mod settings;
+pub mod tables;
+pub mod tuple;
+pub mod verdict;
+pub mod wire;
+
+pub use address::{Address, Ip, Ip4};
+pub use family::{Family, V4};
+pub use flow::{Flow, FlowRecord};
+pub use packet::{Bytes, Packet};
+pub use published::{Published, PublishedKey};
+pub use settings::{Lifetimes, Settings, Ticks};
+pub use tables::{Refusal, Tables};
+pub use tuple::{Side, Tuple};
+pub use verdict::{DropReason, Verdict};

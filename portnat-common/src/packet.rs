@@ -1,0 +1,79 @@
+//! A packet, whatever carries it.
+
+use bytemuck::{AnyBitPattern, NoUninit};
+
+use crate::checksum::Sum;
+
+/// A packet's bytes and the checksum bookkeeping of what carries it.
+///
+/// Offsets are in bytes from the first byte that the hook sees. Nothing here panics: what does not
+/// lie within the packet is `None`.
+pub trait Packet {
+    /// The packet's length in bytes, also of what cannot be read directly.
+    fn len(&self) -> usize;
+
+    /// Whether there is nothing at all.
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value at `offset`.
+    fn read<T: AnyBitPattern>(&self, offset: usize) -> Option<T>;
+
+    /// Writes `value` at `offset`.
+    fn write<T: NoUninit>(&mut self, offset: usize, value: T) -> Option<()>;
+
+    /// Brings the transport checksum at `offset` up to date.
+    ///
+    /// `pseudo` is the difference in the pseudo header (addresses), `covered` the one in the bytes
+    /// that the checksum covers itself. They are told apart because of offloads: a checksum that
+    /// the device is to finish (`CHECKSUM_PARTIAL`) holds the pseudo header's sum only.
+    /// `optional` is for UDP over IPv4, where 0 means that there is no checksum (RFC 768).
+    fn update_checksum(
+        &mut self,
+        offset: usize,
+        pseudo: Sum,
+        covered: Sum,
+        optional: bool,
+    ) -> Option<()>;
+}
+
+/// A packet in plain memory.
+#[derive(Debug)]
+pub struct Bytes<'a>(pub &'a mut [u8]);
+
+impl Packet for Bytes<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
+        let end = offset.checked_add(size_of::<T>())?;
+        Some(bytemuck::pod_read_unaligned(self.0.get(offset..end)?))
+    }
+
+    fn write<T: NoUninit>(&mut self, offset: usize, value: T) -> Option<()> {
+        let end = offset.checked_add(size_of::<T>())?;
+        self.0
+            .get_mut(offset..end)?
+            .copy_from_slice(bytemuck::bytes_of(&value));
+        Some(())
+    }
+
+    fn update_checksum(
+        &mut self,
+        offset: usize,
+        pseudo: Sum,
+        covered: Sum,
+        optional: bool,
+    ) -> Option<()> {
+        let old: u16 = self.read(offset)?;
+        if optional && old == 0 {
+            return Some(());
+        }
+        let new = pseudo.join(covered).apply(old);
+        // RFC 768: a checksum that comes out as zero is sent as all ones.
+        self.write(offset, if optional && new == 0 { 0xffff } else { new })
+    }
+}

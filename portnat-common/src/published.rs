@@ -1,0 +1,35 @@
+//! Published ports: what userspace tells the datapath.
+
+use crate::address::Wide;
+
+/// Where a port is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct PublishedKey<A> {
+    /// The host's address; the unspecified address stands for every local one.
+    pub address: A,
+    /// The host's port.
+    pub port: u16,
+    /// Transport protocol number.
+    pub protocol: u8,
+    /// Always zero.
+    pub padding: u8,
+}
+
+const _: () = assert!(size_of::<PublishedKey<crate::Ip4>>() == 8);
+
+/// What a published port leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Published {
+    /// The target's address.
+    pub target: Wide,
+    /// The port's id, by which its flows are counted; never [`crate::flow::NO_PORT`].
+    pub port_id: u32,
+    /// The target's port.
+    pub target_port: u16,
+    /// Always zero.
+    pub padding: u16,
+}
+
+const _: () = assert!(size_of::<Published>() == 24);

@@ -1,0 +1,84 @@
+//! What the datapath is told at start: life times and the ports that masquerade may use.
+
+use crate::ports::PortPool;
+
+/// Time in ticks of the kernel's `jiffies`.
+///
+/// Jiffies because reading them is one load, and because the kernel floor is below
+/// `bpf_ktime_get_coarse_ns` (5.11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct Ticks(pub u64);
+
+impl Ticks {
+    /// How much time has passed since `earlier`; zero if `earlier` is ahead of us, as another
+    /// CPU's clock can be by a tick.
+    #[inline(always)]
+    #[must_use]
+    pub const fn since(self, earlier: Ticks) -> Ticks {
+        Ticks(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// How long a flow lives without a packet, by its state, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Lifetimes {
+    /// TCP before both sides have acknowledged.
+    pub tcp_opening: Ticks,
+    /// TCP established (RFC 5382 REQ-5: at least 2 h 4 min).
+    pub tcp_established: Ticks,
+    /// TCP after a FIN or RST (RFC 5382 REQ-5, RFC 7857 section 2: at least 4 min).
+    pub tcp_closing: Ticks,
+    /// UDP without an answer (RFC 4787 REQ-5: at least 2 min).
+    pub udp_unanswered: Ticks,
+    /// UDP once answered (RFC 4787 REQ-5: 5 min recommended).
+    pub udp_answered: Ticks,
+    /// ICMP queries (RFC 5508 REQ-2: at least 60 s).
+    pub icmp: Ticks,
+}
+
+impl Lifetimes {
+    /// The life times that the RFCs ask for, with `hz` ticks a second.
+    #[must_use]
+    pub const fn standard(hz: u64) -> Self {
+        Lifetimes {
+            tcp_opening: Ticks(60 * hz),
+            tcp_established: Ticks(8000 * hz),
+            tcp_closing: Ticks(240 * hz),
+            udp_unanswered: Ticks(120 * hz),
+            udp_answered: Ticks(300 * hz),
+            icmp: Ticks(60 * hz),
+        }
+    }
+}
+
+/// The datapath's settings: the one entry of their map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// Ticks a second (the kernel's `CONFIG_HZ`).
+    pub hz: Ticks,
+    /// How long flows live.
+    pub lifetimes: Lifetimes,
+    /// The source ports that masquerade chooses from.
+    pub pool: PortPool,
+    /// Always zero.
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<Settings>() == 64);
+
+impl Settings {
+    /// Standard life times and the ports outside `local_ports`, the host's
+    /// `net.ipv4.ip_local_port_range`.
+    #[must_use]
+    pub const fn new(hz: u64, local_ports: (u16, u16)) -> Self {
+        Settings {
+            hz: Ticks(hz),
+            lifetimes: Lifetimes::standard(hz),
+            pool: PortPool::outside(local_ports),
+            padding: 0,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What the NAT asks of the world: tables, a clock and dice.
+
+use crate::family::Family;
+use crate::flow::Flow;
+use crate::published::{Published, PublishedKey};
+use crate::settings::{Settings, Ticks};
+use crate::tuple::Tuple;
+
+/// Why an entry was not inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is one with this key.
+    Exists,
+    /// There is no room.
+    Full,
+}
+
+/// The tables of one address family, the clock and the dice.
+pub trait Tables<F: Family> {
+    /// The settings; `None` only before userspace has written them.
+    fn settings(&self) -> Option<&Settings>;
+
+    /// The flow entry under `key`.
+    fn flow(&self, key: &Tuple<F::Address>) -> Option<&Flow>;
+
+    /// Inserts an entry under a key that has none: this is how ports are reserved.
+    ///
+    /// # Errors
+    /// Nothing is changed if there is such an entry, or no room.
+    fn insert_flow(&self, key: &Tuple<F::Address>, flow: &Flow) -> Result<(), Refusal>;
+
+    /// Removes the entry under `key`, if there is one.
+    fn remove_flow(&self, key: &Tuple<F::Address>);
+
+    /// The published port under `key`.
+    fn published(&self, key: &PublishedKey<F::Address>) -> Option<&Published>;
+
+    /// Whether this port is published on any address; costs no hash look-up.
+    fn port_is_published(&self, protocol: u8, port: u16) -> bool;
+
+    /// Whether `address` is one of the host's own.
+    fn is_local(&self, address: &F::Address) -> bool;
+
+    /// Whether `address` lies in a subnet whose packets are masqueraded.
+    fn is_masqueraded(&self, address: &F::Address) -> bool;
+
+    /// The address that masqueraded packets take at the interface of this hook.
+    fn egress_address(&self) -> Option<F::Address>;
+
+    /// The time.
+    fn now(&self) -> Ticks;
+
+    /// A number that nobody can guess (RFC 6056).
+    fn random(&self) -> u32;
+}

@@ -1,0 +1,65 @@
+//! The key of a flow's direction.
+
+/// The hook at which a tuple is seen. The same addresses and ports can mean two things: a
+/// container's packet to another container is untouched at ingress, and at egress it may be the
+/// middle of a translated flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Side {
+    /// Where packets come in; destinations are rewritten here.
+    Ingress = 0,
+    /// Where packets go out; sources are rewritten here.
+    Egress = 1,
+}
+
+impl Side {
+    /// Where the answers are seen.
+    #[inline(always)]
+    #[must_use]
+    pub const fn other(self) -> Side {
+        match self {
+            Side::Ingress => Side::Egress,
+            Side::Egress => Side::Ingress,
+        }
+    }
+}
+
+/// Who talks to whom, as seen at a hook before translation. Laid out without implicit padding:
+/// the kernel hashes every byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct Tuple<A> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port, or the identifier of an ICMP query.
+    pub src_port: u16,
+    /// Destination port, or the identifier of the answer to an ICMP query.
+    pub dst_port: u16,
+    /// Transport protocol number.
+    pub protocol: u8,
+    /// The hook.
+    pub side: Side,
+    /// Always zero.
+    pub padding: [u8; 2],
+}
+
+const _: () = assert!(size_of::<Tuple<crate::Ip4>>() == 16);
+
+impl<A: Copy> Tuple<A> {
+    /// The tuple of the answers, as seen at the other hook.
+    #[inline(always)]
+    #[must_use]
+    pub fn reverse(&self) -> Self {
+        Tuple {
+            src: self.dst,
+            dst: self.src,
+            src_port: self.dst_port,
+            dst_port: self.src_port,
+            protocol: self.protocol,
+            side: self.side.other(),
+            padding: [0; 2],
+        }
+    }
+}

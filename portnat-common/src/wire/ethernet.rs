@@ -1,0 +1,6 @@
+//! Ethernet II.
+
+/// The length in bytes of an Ethernet header; a VLAN tag lies in the skb's metadata instead.
+pub const HEADER_LEN: usize = 14;
+/// The EtherType of IPv4, host byte order.
+pub const ETHERTYPE_IPV4: u16 = 0x0800;

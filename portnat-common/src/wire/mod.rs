@@ -1,0 +1,47 @@
+//! Protocol headers as they lie on the wire, one protocol a file.
+
+pub mod ethernet;
+pub mod icmp;
+pub mod ipv4;
+pub mod tcp;
+pub mod udp;
+
+use bytemuck::{Pod, Zeroable};
+
+/// A 16-bit field in network byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Be16(u16);
+
+impl Be16 {
+    /// The field that holds `value`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(value: u16) -> Self {
+        Be16(value.to_be())
+    }
+
+    /// The field's value.
+    #[inline(always)]
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        u16::from_be(self.0)
+    }
+
+    /// The field as it lies in memory, for checksums.
+    #[inline(always)]
+    #[must_use]
+    pub const fn raw(self) -> u16 {
+        self.0
+    }
+}
+
+/// IP protocol numbers (IANA).
+pub mod protocol {
+    /// ICMP, RFC 792.
+    pub const ICMP: u8 = 1;
+    /// TCP, RFC 9293.
+    pub const TCP: u8 = 6;
+    /// UDP, RFC 768.
+    pub const UDP: u8 = 17;
+}

@@ -1,0 +1,161 @@
+//! A world in plain memory: tables, a clock that the test moves and dice that it can repeat.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use portnat_common::address::Address as _;
+use portnat_common::ports::bitmap_position;
+use portnat_common::{
+    Flow, FlowRecord, Ip4, Published, PublishedKey, Refusal, Settings, Tables, Ticks, Tuple, V4,
+};
+
+/// Ticks a second.
+pub(crate) const HZ: u64 = 100;
+
+/// A host at 192.0.2.1 whose containers are in 172.17.0.0/16.
+pub(crate) struct World {
+    settings: Settings,
+    // Entries are leaked, so that a reference outlives the removal of its entry, as in the kernel.
+    flows: RefCell<BTreeMap<Tuple<Ip4>, &'static Flow>>,
+    published: BTreeMap<PublishedKey<Ip4>, Published>,
+    bitmap: BTreeMap<u32, u64>,
+    local: BTreeSet<Ip4>,
+    egress: Option<Ip4>,
+    /// The most entries that there can be.
+    pub(crate) capacity: usize,
+    now: Cell<u64>,
+    dice: Cell<u32>,
+}
+
+impl World {
+    pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+    pub(crate) fn new() -> Self {
+        World {
+            settings: Settings::new(HZ, (32768, 60999)),
+            flows: RefCell::default(),
+            published: BTreeMap::new(),
+            bitmap: BTreeMap::new(),
+            local: [Self::HOST.into(), Ipv4Addr::LOCALHOST.into()].into(),
+            egress: Some(Self::HOST.into()),
+            capacity: 1 << 20,
+            now: Cell::new(HZ * 1000),
+            dice: Cell::new(0x9e37_79b9),
+        }
+    }
+
+    /// Publishes `port` of `protocol` at `address` for `target`.
+    pub(crate) fn publish(mut self, protocol: u8, address: &str, port: u16, target: &str) -> Self {
+        let address: Ipv4Addr = address.parse().expect("an address");
+        let target: SocketAddrV4 = target.parse().expect("an address and a port");
+        let key = PublishedKey {
+            address: address.into(),
+            port,
+            protocol,
+            padding: 0,
+        };
+        let value = Published {
+            target: Ip4::from(*target.ip()).widen(),
+            port_id: self.published.len() as u32 + 1,
+            target_port: target.port(),
+            padding: 0,
+        };
+        self.published.insert(key, value);
+        let (word, bit) = bitmap_position(protocol, port).expect("a protocol with ports");
+        *self.bitmap.entry(word).or_default() |= bit;
+        self
+    }
+
+    /// Takes the uplink its address.
+    pub(crate) fn without_egress_address(mut self) -> Self {
+        self.egress = None;
+        self
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.now.set(self.now.get() + seconds * HZ);
+    }
+
+    /// Copies of all entries.
+    pub(crate) fn records(&self) -> BTreeMap<Tuple<Ip4>, FlowRecord> {
+        self.flows
+            .borrow()
+            .iter()
+            .map(|(key, flow)| (*key, flow.record()))
+            .collect()
+    }
+}
+
+impl Tables<V4> for World {
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.settings)
+    }
+
+    fn flow(&self, key: &Tuple<Ip4>) -> Option<&Flow> {
+        self.flows.borrow().get(key).copied()
+    }
+
+    fn insert_flow(&self, key: &Tuple<Ip4>, flow: &Flow) -> Result<(), Refusal> {
+        let mut flows = self.flows.borrow_mut();
+        if flows.contains_key(key) {
+            return Err(Refusal::Exists);
+        }
+        if flows.len() >= self.capacity {
+            return Err(Refusal::Full);
+        }
+        let record = flow.record();
+        let copy = Flow {
+            translation: record.translation,
+            port_id: record.port_id,
+            kind: record.kind,
+            seen: Cell::new(record.seen),
+            last_seen: Cell::new(record.last_seen),
+            packets: Cell::new(record.packets),
+            bytes: Cell::new(record.bytes),
+        };
+        flows.insert(*key, Box::leak(Box::new(copy)));
+        Ok(())
+    }
+
+    fn remove_flow(&self, key: &Tuple<Ip4>) {
+        self.flows.borrow_mut().remove(key);
+    }
+
+    fn published(&self, key: &PublishedKey<Ip4>) -> Option<&Published> {
+        self.published.get(key)
+    }
+
+    fn port_is_published(&self, protocol: u8, port: u16) -> bool {
+        bitmap_position(protocol, port)
+            .and_then(|(word, bit)| Some(self.bitmap.get(&word)? & bit != 0))
+            .unwrap_or(false)
+    }
+
+    fn is_local(&self, address: &Ip4) -> bool {
+        self.local.contains(address)
+    }
+
+    fn is_masqueraded(&self, address: &Ip4) -> bool {
+        Ipv4Addr::from(*address).octets()[..2] == [172, 17]
+    }
+
+    fn egress_address(&self) -> Option<Ip4> {
+        self.egress
+    }
+
+    fn now(&self) -> Ticks {
+        Ticks(self.now.get())
+    }
+
+    fn random(&self) -> u32 {
+        // xorshift: anything that is not constant will do.
+        let mut dice = self.dice.get();
+        dice ^= dice << 13;
+        dice ^= dice >> 17;
+        dice ^= dice << 5;
+        self.dice.set(dice);
+        dice
+    }
+}
