@@ -1,0 +1,64 @@
+//! portnat's eBPF programs: thin entry points that hand a packet to `portnat-common`.
+//!
+//! Each interface gets a program on its way in and one on its way out; interfaces without a link
+//! layer (tun, WireGuard) get the `_l3` ones, whose packets begin with the network header.
+
+#![no_std]
+#![no_main]
+
+mod maps;
+mod run;
+mod skb;
+mod tables;
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use portnat_common::wire::ethernet;
+
+use crate::run::{uplink_egress, uplink_ingress};
+
+/// In from an uplink that has Ethernet headers.
+#[classifier]
+pub(crate) fn uplink_in(ctx: TcContext) -> i32 {
+    uplink_ingress::<{ ethernet::HEADER_LEN }>(&ctx)
+}
+
+/// Out by an uplink that has Ethernet headers.
+#[classifier]
+pub(crate) fn uplink_out(ctx: TcContext) -> i32 {
+    uplink_egress::<{ ethernet::HEADER_LEN }>(&ctx)
+}
+
+/// In from an uplink without a link layer.
+#[classifier]
+pub(crate) fn uplink_in_l3(ctx: TcContext) -> i32 {
+    uplink_ingress::<0>(&ctx)
+}
+
+/// Out by an uplink without a link layer.
+#[classifier]
+pub(crate) fn uplink_out_l3(ctx: TcContext) -> i32 {
+    uplink_egress::<0>(&ctx)
+}
+
+/// The datapath's clock. Never attached: userspace runs it to learn what time it is for the flows.
+#[classifier]
+pub(crate) fn clock(_ctx: TcContext) -> i32 {
+    match maps::CLOCK.set(0, tables::ticks().0, 0) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+/// The licence that lets the programs call GPL-only helpers.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Unreachable: the verifier refuses a program in which a panic could be reached, because of the
+/// endless loop.
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,106 @@
+//! The skb as a [`Packet`].
+
+use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::helpers::{bpf_l4_csum_replace, bpf_skb_pull_data};
+use aya_ebpf::programs::TcContext;
+use bytemuck::{AnyBitPattern, NoUninit};
+use portnat_common::Packet;
+use portnat_common::checksum::Sum;
+
+/// An skb whose headers are read and written in place.
+///
+/// The pointers into the packet are taken afresh at each access: helpers that may move the data
+/// invalidate them, and the verifier insists.
+pub(crate) struct Skb {
+    skb: *mut __sk_buff,
+}
+
+impl Skb {
+    /// The skb of `ctx`, of which the first `len` bytes can be read in place, if it has as many.
+    #[inline(always)]
+    pub(crate) fn with_headers(ctx: &TcContext, len: usize) -> Self {
+        let skb = Skb { skb: ctx.skb.skb };
+        if skb.start() + len > skb.end() {
+            // Some drivers leave headers in fragments. A failure shows at the first read.
+            let wanted = if skb.len() < len { skb.len() } else { len };
+            // SAFETY: `skb` is this program's context.
+            unsafe { bpf_skb_pull_data(skb.skb, wanted as u32) };
+        }
+        skb
+    }
+
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: `skb` is this program's context, which the verifier lets us read.
+        unsafe { (*self.skb).data as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (*self.skb).data_end as usize }
+    }
+
+    /// Where `T` lies at `offset`, if it lies within what can be read in place.
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        let start = self.start() + offset;
+        if start + size_of::<T>() > self.end() {
+            return None;
+        }
+        Some(start as *mut T)
+    }
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        // SAFETY: `skb` is this program's context, which the verifier lets us read.
+        unsafe { (*self.skb).len as usize }
+    }
+
+    #[inline(always)]
+    fn read<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
+        let pointer = self.at::<T>(offset)?;
+        // SAFETY: `at` has compared the bounds. Network headers lie at multiples of 4 plus 2
+        // (NET_IP_ALIGN) or wherever the driver put them; a BPF load takes any address where the
+        // kernel says so, and an unaligned read would be compiled to loads of single bytes.
+        Some(unsafe { *pointer })
+    }
+
+    #[inline(always)]
+    fn write<T: NoUninit>(&mut self, offset: usize, value: T) -> Option<()> {
+        let pointer = self.at::<T>(offset)?;
+        // SAFETY: as for `read`; the verifier adds a prologue that makes the headers our own.
+        unsafe { *pointer = value };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn update_checksum(
+        &mut self,
+        offset: usize,
+        pseudo: Sum,
+        covered: Sum,
+        optional: bool,
+    ) -> Option<()> {
+        let flags = if optional {
+            u64::from(BPF_F_MARK_MANGLED_0)
+        } else {
+            0
+        };
+        let replace = |difference: Sum, flags: u64| {
+            if difference.is_zero() {
+                return Some(());
+            }
+            // SAFETY: `skb` is this program's context; the helper compares the offset itself.
+            // A size of 0 says that `to` is a difference.
+            let result = unsafe {
+                bpf_l4_csum_replace(self.skb, offset as u32, 0, difference.raw().into(), flags)
+            };
+            (result == 0).then_some(())
+        };
+        replace(pseudo, flags | u64::from(BPF_F_PSEUDO_HDR))?;
+        replace(covered, flags)
+    }
+}

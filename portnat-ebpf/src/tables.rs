@@ -1,0 +1,104 @@
+//! The maps as [`Tables`].
+
+use core::ptr;
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_jiffies64};
+use aya_ebpf::maps::lpm_trie::Key;
+use portnat_common::ports::bitmap_position;
+use portnat_common::{
+    Flow, FlowRecord, Ip4, Published, PublishedKey, Refusal, Settings, Tables, Ticks, Tuple, V4,
+};
+
+use crate::maps::{EGRESS4, FLOWS4, LOCAL4, PORTS, PUBLISHED4, SETTINGS, SUBNETS4};
+
+/// -EEXIST
+const EXISTS: i32 = -17;
+
+/// The maps as seen from a hook on one interface.
+pub(crate) struct Maps {
+    /// Index of the interface.
+    pub(crate) interface: u32,
+}
+
+/// The time.
+#[inline(always)]
+pub(crate) fn ticks() -> Ticks {
+    // SAFETY: the helper has no requirements; the JIT makes it a load.
+    Ticks(unsafe { bpf_jiffies64() })
+}
+
+impl Tables<V4> for Maps {
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &Tuple<Ip4>) -> Option<&Flow> {
+        // SAFETY: a record and a flow differ in their cells only, which are transparent. An entry
+        // that is removed meanwhile stays readable: the map is preallocated.
+        FLOWS4
+            .get_ptr(key)
+            .map(|record| unsafe { &*record.cast::<Flow>() })
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &Tuple<Ip4>, flow: &Flow) -> Result<(), Refusal> {
+        // SAFETY: as above.
+        let record = unsafe { &*ptr::from_ref(flow).cast::<FlowRecord>() };
+        match FLOWS4.insert(key, record, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Ok(()),
+            Err(EXISTS) => Err(Refusal::Exists),
+            Err(_) => Err(Refusal::Full),
+        }
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &Tuple<Ip4>) {
+        // It may be gone already: another CPU can have removed it.
+        let _ = FLOWS4.remove(key);
+    }
+
+    #[inline(always)]
+    fn published(&self, key: &PublishedKey<Ip4>) -> Option<&Published> {
+        // SAFETY: userspace replaces entries and never changes one in place; the memory of one
+        // that is removed meanwhile is not given back before this program ends (RCU).
+        unsafe { PUBLISHED4.get(key) }
+    }
+
+    #[inline(always)]
+    fn port_is_published(&self, protocol: u8, port: u16) -> bool {
+        let Some((word, bit)) = bitmap_position(protocol, port) else {
+            return false;
+        };
+        PORTS.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    #[inline(always)]
+    fn is_local(&self, address: &Ip4) -> bool {
+        LOCAL4.get_ptr(address).is_some()
+    }
+
+    #[inline(always)]
+    fn is_masqueraded(&self, address: &Ip4) -> bool {
+        SUBNETS4.get(Key::new(32, *address)).is_some()
+    }
+
+    #[inline(always)]
+    fn egress_address(&self) -> Option<Ip4> {
+        // SAFETY: as for `published`.
+        unsafe { EGRESS4.get(self.interface) }.copied()
+    }
+
+    #[inline(always)]
+    fn now(&self) -> Ticks {
+        ticks()
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper has no requirements.
+        unsafe { bpf_get_prandom_u32() }
+    }
+}
