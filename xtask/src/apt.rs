@@ -1,0 +1,101 @@
+//! Debian's packages, where there are any.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    exec::{self, say},
+    privilege::Root,
+};
+
+/// An apt that may be used without asking anyone.
+pub(crate) struct Apt(Root);
+
+impl Apt {
+    /// Apt, if this is a Debian or a child of it, and we are root or have sudo.
+    pub(crate) fn here() -> Option<Self> {
+        let os_release = fs::read_to_string("/etc/os-release").ok()?;
+        if !is_debian_like(&os_release) || exec::find("apt-get").is_none() {
+            return None;
+        }
+        Root::unasked().map(Self)
+    }
+
+    /// Installs packages, and what of them is there already in its newest version.
+    ///
+    /// Removes nothing for it: rustc-web conflicts with Debian's own rustc and rustup, which are
+    /// not ours to take away.
+    pub(crate) fn install(&self, packages: &[&str]) -> Result<()> {
+        let all = packages.join(" ");
+        say(&format!("installing {all} with apt-get (up to a minute)"));
+        // Without lists nothing is found, and with old ones what is found may be gone. That one
+        // source of several does not answer is no reason to stop.
+        if let Err(error) = exec::output(self.get().arg("update")) {
+            say(&format!(
+                "going on with the package lists at hand: {error:#}"
+            ));
+        }
+        exec::output(
+            self.get()
+                .args(["install", "-y", "--no-install-recommends", "--no-remove"])
+                .args(packages),
+        )
+        .with_context(|| format!("cannot install {all}"))?;
+        Ok(())
+    }
+
+    fn get(&self) -> Command {
+        let mut command = match self.0 {
+            Root::Already => Command::new("apt-get"),
+            Root::Sudo => {
+                let mut sudo = Command::new("sudo");
+                // -E for the proxies' variables.
+                sudo.args(["-n", "-E", "apt-get"]);
+                sudo
+            }
+        };
+        command
+            .args(["-q", "-o", "DPkg::Lock::Timeout=120"])
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    }
+}
+
+/// Makes sure of a program that a Debian package has.
+pub(crate) fn require(program: &str, package: &str) -> Result<()> {
+    if exec::find(program).is_some() {
+        return Ok(());
+    }
+    let remedy =
+        format!("`{program}` is missing: install it (Debian: `apt-get install {package}`)");
+    Apt::here()
+        .context(remedy.clone())?
+        .install(&[package])
+        .context(remedy)
+}
+
+/// Whether an os-release file says Debian, or something that derives from it.
+fn is_debian_like(os_release: &str) -> bool {
+    os_release
+        .lines()
+        .filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")))
+        .flat_map(|value| value.trim_matches(['"', '\'']).split_whitespace())
+        .any(|id| id == "debian")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debian_and_its_children_have_its_packages() {
+        assert!(is_debian_like("NAME=\"Debian GNU/Linux\"\nID=debian\n"));
+        assert!(is_debian_like("ID=ubuntu\nID_LIKE=debian\n"));
+        assert!(is_debian_like("ID=pop\nID_LIKE=\"ubuntu debian\"\n"));
+        assert!(!is_debian_like(
+            "ID=fedora\nHOME_URL=\"https://x/debian\"\n"
+        ));
+        assert!(!is_debian_like("VARIANT_ID=debian\nID=debianish\n"));
+    }
+}

@@ -1,0 +1,115 @@
+//! `cargo xtask`: portnat's build, run, test and lint, from a bare machine.
+//!
+//! The rooms: [`toolchain`] chooses the compiler for eBPF among what [`probe`] sees and [`provide`]
+//! can add, [`linker`] brings `bpf-linker`, [`ebpf`] puts them together; [`verbs`] are what one
+//! types; [`apt`], [`cargo`] and [`exec`] are the tools underneath.
+
+mod apt;
+mod cargo;
+mod ebpf;
+mod exec;
+mod linker;
+mod privilege;
+mod probe;
+mod provide;
+mod toolchain;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use verbs::test::Suite;
+
+/// Builds, runs, tests and lints portnat.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    arg_required_else_help = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build the eBPF object, then portnat around it.
+    Build {
+        /// Build portnat with optimizations (the eBPF object always has them).
+        #[arg(long)]
+        release: bool,
+    },
+    /// Build portnat and run it as root; its exit code is the exit code.
+    Run {
+        /// Build portnat with optimizations (the eBPF object always has them).
+        #[arg(long)]
+        release: bool,
+        /// What portnat is told; `demo` if nothing.
+        #[arg(last = true, default_value = "demo")]
+        arguments: Vec<String>,
+    },
+    /// Run the tests: one suite, or all of them in order.
+    Test {
+        /// The suite to run; all of them if none is named.
+        suite: Option<Suite>,
+        /// Passed on to the test binaries: a filter, --nocapture, …
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Check the formatting, and clippy on every crate, the eBPF crate as bpfel code.
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().verb {
+        Verb::Build { release } => verbs::build(release),
+        Verb::Run { release, arguments } => verbs::run(release, &arguments),
+        Verb::Test { suite, arguments } => verbs::test::run(suite, &arguments),
+        Verb::Lint => verbs::lint::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Verb {
+        Arguments::try_parse_from(line.split_whitespace())
+            .unwrap_or_else(|error| panic!("{line}: {error}"))
+            .verb
+    }
+
+    #[test]
+    fn run_alone_is_the_demo() {
+        let Verb::Run { release, arguments } = parse("xtask run") else {
+            panic!("`run` is another verb");
+        };
+        assert!(!release);
+        assert_eq!(arguments, ["demo"]);
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_passed_on() {
+        let Verb::Run { release, arguments } = parse("xtask run --release -- show --json") else {
+            panic!("`run` is another verb");
+        };
+        assert!(release);
+        assert_eq!(arguments, ["show", "--json"]);
+
+        let Verb::Test { suite, arguments } = parse("xtask test e2e -- published --nocapture")
+        else {
+            panic!("`test` is another verb");
+        };
+        assert_eq!(suite, Some(Suite::E2e));
+        assert_eq!(arguments, ["published", "--nocapture"]);
+    }
+}

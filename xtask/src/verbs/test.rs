@@ -1,0 +1,77 @@
+//! `cargo xtask test`.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{
+    apt, cargo, ebpf,
+    exec::{self, say},
+    verbs,
+};
+
+/// A suite of tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// The pure parts; no root, no kernel.
+    Unit,
+    /// The eBPF programs, run by the kernel on packets that the tests make.
+    Progrun,
+    /// portnat as a whole, among hosts made of network namespaces.
+    E2e,
+}
+
+impl Suite {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Progrun => "progrun",
+            Self::E2e => "e2e",
+        }
+    }
+
+    /// What each `cargo test` of the suite is told.
+    fn runs(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Unit => &[
+                &["--package", "portnat-common"],
+                &["--package", "portnat", "--lib"],
+                &["--package", "xtask"],
+            ],
+            Self::Progrun => &[&["--package", "portnat", "--test", "progrun"]],
+            Self::E2e => &[&["--package", "portnat", "--test", "e2e"]],
+        }
+    }
+
+    fn needs_root(self) -> bool {
+        self != Self::Unit
+    }
+}
+
+/// Runs one suite, or all in the order of how fast they tell.
+pub(crate) fn run(suite: Option<Suite>, arguments: &[String]) -> Result<()> {
+    // Even the unit tests of portnat have the object inside.
+    ebpf::build()?;
+    match suite {
+        Some(suite) => run_suite(suite, arguments),
+        None => Suite::value_variants()
+            .iter()
+            .try_for_each(|&suite| run_suite(suite, arguments)),
+    }
+}
+
+fn run_suite(suite: Suite, arguments: &[String]) -> Result<()> {
+    if suite == Suite::E2e {
+        // What portnat is compared with, and gets along with, on a host.
+        apt::require("nft", "nftables")?;
+    }
+    say(&format!("running the {} tests", suite.name()));
+    for run in suite.runs() {
+        let mut cargo = cargo::command();
+        cargo.arg("test").args(*run).arg("--").args(arguments);
+        if suite.needs_root() {
+            verbs::as_root(&mut cargo, &format!("the {} tests", suite.name()))?;
+        }
+        exec::run(&mut cargo)?;
+    }
+    Ok(())
+}
