@@ -1,0 +1,235 @@
+//! One link and its addresses, as plain values.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Link {
+    /// The kernel's number for it, unique in the namespace and never 0.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// What kind of device it is.
+    pub kind: LinkKind,
+    /// What its packets start with.
+    pub layer: LinkLayer,
+    /// Whether it was set up (`IFF_UP`).
+    pub up: bool,
+    /// Whether it has a carrier (`IFF_LOWER_UP`).
+    pub lower_up: bool,
+    /// Whether it is `lo`.
+    pub loopback: bool,
+    /// The index of the bridge, bond, team or VRF it belongs to.
+    pub master: Option<u32>,
+    /// The largest packet it sends, in bytes, without the link-layer header.
+    pub mtu: u32,
+    /// Its addresses in the kernel's order, which decides which one is the primary.
+    pub addresses: Vec<Address>,
+    /// Whether an IPv4 default route of the main table leaves by it.
+    pub default_v4: bool,
+    /// Whether an IPv6 default route of the main table leaves by it.
+    pub default_v6: bool,
+}
+
+/// What kind of device a link is (`IFLA_INFO_KIND`), as far as portnat tells them apart.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum LinkKind {
+    /// A device without a kind: a driver's for hardware, or `lo`.
+    #[default]
+    Device,
+    /// A bridge.
+    Bridge,
+    /// A bond.
+    Bond,
+    /// A team.
+    Team,
+    /// One end of a veth pair.
+    Veth,
+    /// A routing domain, not a wire: its slaves keep their own addresses and packets.
+    Vrf,
+    /// A tun or tap device.
+    Tun,
+    /// Any other kind, by the kernel's name for it, such as `wireguard`.
+    Other(String),
+}
+
+/// What the packets of a link start with, where TC sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LinkLayer {
+    /// An Ethernet header; also on `lo`, where its addresses are zero.
+    #[default]
+    Ethernet,
+    /// The IP header: tun, wireguard, PPP and point-to-point IP tunnels.
+    None,
+    /// Something portnat cannot skip, by its `ARPHRD_*` number.
+    Other(u16),
+}
+
+/// An address of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The host's own address.
+    pub ip: IpAddr,
+    /// How many bits of it, or of the peer's, name the network.
+    pub prefix_len: u8,
+    /// The address at the other end of a point-to-point link.
+    pub peer: Option<IpAddr>,
+    /// How far the address is valid.
+    pub scope: Scope,
+    /// IPv4: another address of the same network came before it. IPv6: a temporary address.
+    pub secondary: bool,
+    /// No longer to be chosen for new flows; packets to it are still received.
+    pub deprecated: bool,
+    /// IPv6: not yet known to be unique, and not answered until then.
+    pub tentative: bool,
+}
+
+/// How far an address is valid (`RT_SCOPE_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everywhere.
+    Global,
+    /// Within the site; an IPv6 notion that is no longer used.
+    Site,
+    /// On this link only.
+    Link,
+    /// Within this host only.
+    Host,
+    /// A scope the administrator made up.
+    Other(u8),
+}
+
+impl Link {
+    /// Whether a default route of the main table leaves by this link.
+    #[must_use]
+    pub fn has_default_route(&self) -> bool {
+        self.default_v4 || self.default_v6
+    }
+
+    /// The IPv4 networks that this link is in, each once. On a point-to-point link it is the
+    /// network of the peer, as for the kernel's own routes.
+    #[must_use]
+    pub fn subnets(&self) -> Vec<Ipv4Net> {
+        let mut subnets: Vec<Ipv4Net> = self
+            .addresses
+            .iter()
+            .filter_map(|address| match address.peer.unwrap_or(address.ip) {
+                IpAddr::V4(ip) => Ipv4Net::new(ip, address.prefix_len).ok(),
+                IpAddr::V6(_) => None,
+            })
+            .map(|subnet| subnet.trunc())
+            .collect();
+        subnets.sort();
+        subnets.dedup();
+        subnets
+    }
+
+    /// The IPv4 address that `MASQUERADE` would take: the first that is neither secondary nor of
+    /// less than global scope.
+    ///
+    /// The kernel (`inet_select_addr`) first tries the networks of the next hop, which a link alone
+    /// cannot know: it matters where one link is in several networks. Where this is `None` it would
+    /// borrow an address of another link; portnat does not.
+    #[must_use]
+    pub fn primary_address(&self) -> Option<Ipv4Addr> {
+        self.addresses
+            .iter()
+            .filter(|address| !address.secondary)
+            .find_map(|address| match (address.ip, address.scope) {
+                (IpAddr::V4(ip), Scope::Global) => Some(ip),
+                _ => None,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn global(ip: &str, prefix_len: u8) -> Address {
+        Address {
+            ip: ip.parse().expect("an address"),
+            prefix_len,
+            peer: None,
+            scope: Scope::Global,
+            secondary: false,
+            deprecated: false,
+            tentative: false,
+        }
+    }
+
+    fn link(addresses: impl Into<Vec<Address>>) -> Link {
+        Link {
+            addresses: addresses.into(),
+            ..Link::default()
+        }
+    }
+
+    fn subnets(link: &Link) -> Vec<String> {
+        link.subnets().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn subnets_are_networks_and_each_is_named_once() {
+        let link = link([
+            global("172.17.0.1", 16),
+            global("172.17.3.1", 16),
+            global("10.1.2.3", 24),
+        ]);
+        assert_eq!(subnets(&link), ["10.1.2.0/24", "172.17.0.0/16"]);
+    }
+
+    #[test]
+    fn subnets_are_ipv4_only() {
+        assert!(link([global("fd00::1", 64)]).subnets().is_empty());
+    }
+
+    #[test]
+    fn a_point_to_point_link_is_in_its_peers_network() {
+        let peer = Some("10.9.0.1".parse().expect("an address"));
+        let link = link([Address {
+            peer,
+            ..global("192.0.2.7", 32)
+        }]);
+        assert_eq!(subnets(&link), ["10.9.0.1/32"]);
+    }
+
+    #[test]
+    fn the_primary_address_is_the_first_that_is_global_and_not_secondary() {
+        let link = link([
+            global("fd00::1", 64),
+            Address {
+                scope: Scope::Link,
+                ..global("169.254.0.9", 16)
+            },
+            Address {
+                secondary: true,
+                ..global("192.0.2.8", 24)
+            },
+            global("192.0.2.9", 24),
+            global("198.51.100.1", 24),
+        ]);
+        assert_eq!(link.primary_address(), Some(Ipv4Addr::new(192, 0, 2, 9)));
+    }
+
+    #[test]
+    fn a_deprecated_ipv4_address_is_still_what_masquerade_takes() {
+        let link = link([Address {
+            deprecated: true,
+            ..global("192.0.2.9", 24)
+        }]);
+        assert_eq!(link.primary_address(), Some(Ipv4Addr::new(192, 0, 2, 9)));
+    }
+
+    #[test]
+    fn a_link_without_a_global_ipv4_address_has_no_primary() {
+        assert_eq!(link([]).primary_address(), None);
+        let host = Address {
+            scope: Scope::Host,
+            ..global("127.0.0.1", 8)
+        };
+        assert_eq!(link([host]).primary_address(), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! What portnat asks of the host's network and tells it, outside of BPF: netlink, sysctls, sockets.
+//!
+//! Everything here is about one network namespace, that of the thread that makes the call.
+//!
+//! | to know or do | here |
+//! |---|---|
+//! | which links, addresses and default routes there are | [`snapshot()`], [`Snapshot`], [`Link`] |
+//! | when any of that changes | [`Watcher`] |
+//! | let a link forward, and undo it | [`Sysctls`] |
+//! | keep a host port from everyone else | [`reserve()`], [`reserve_ephemeral()`] |
+//! | be the only portnat here | [`Singleton`] |
+//! | read the kernel's clock as BPF sees it | [`ticks_per_second()`] |
+
+mod clock;
+mod clsact;
+mod dump;
+mod error;
+mod link;
+mod reserve;
+mod single;
+mod snapshot;
+mod sysctl;
+mod watch;
+
+pub use clock::ticks_per_second;
+pub use clsact::remove_clsact;
+pub use dump::snapshot;
+pub use error::NetError;
+pub use link::{Address, Link, LinkKind, LinkLayer, Scope};
+pub use reserve::{Reservation, ReserveError, reserve, reserve_ephemeral};
+pub use single::Singleton;
+pub use snapshot::Snapshot;
+pub use sysctl::{Sysctls, local_port_range};
+pub use watch::Watcher;

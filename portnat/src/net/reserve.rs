@@ -1,0 +1,257 @@
+//! Host ports that are portnat's while they are published.
+//!
+//! The dataplane takes packets to a published port before any socket could, so a server that bound
+//! the same port would start and never hear a thing. Holding the port makes that the error it
+//! should be, for either side.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+
+use nix::libc;
+use socket2::{Domain, SockFilter, Socket, Type};
+use thiserror::Error;
+
+use super::error::reason;
+use crate::spec::Protocol;
+
+/// A host port that nobody else can bind, free again on drop.
+#[derive(Debug)]
+#[must_use = "the port is free again once this is dropped"]
+pub struct Reservation {
+    address: SocketAddr,
+    protocol: Protocol,
+    /// Held for its name alone.
+    _socket: Socket,
+}
+
+impl Reservation {
+    /// The host address and port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The protocol, whose ports are its own.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+}
+
+/// Why a host port could not be reserved, in Docker's words.
+#[derive(Debug, Error)]
+pub enum ReserveError {
+    /// The kernel refused this one.
+    #[error("failed to bind host port {address}/{protocol}: {}", reason(.cause))]
+    Bind {
+        /// The address and port that were asked for.
+        address: SocketAddr,
+        /// The protocol that was asked for.
+        protocol: Protocol,
+        /// The kernel's answer.
+        cause: io::Error,
+    },
+    /// None of a range is free.
+    #[error("all ports are allocated")]
+    Exhausted,
+}
+
+impl ReserveError {
+    /// Whether somebody else has the port, rather than that nobody could have it.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Bind { cause, .. } if cause.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
+/// Reserves one host port. The address need not be there yet.
+///
+/// The socket is bound and nothing else. Without `SO_REUSEADDR` no other socket can bind a port
+/// that it overlaps with, whatever its own options, and `connect` does not choose a local port that
+/// was bound by name. The price: a port with connections still in `TIME_WAIT` counts as in use.
+///
+/// # Errors
+///
+/// [`ReserveError::Bind`] if another socket has the port or the kernel refuses it otherwise.
+pub fn reserve(
+    ip: IpAddr,
+    port: NonZeroU16,
+    protocol: Protocol,
+) -> Result<Reservation, ReserveError> {
+    let address = SocketAddr::new(ip, port.get());
+    match bind(address, protocol) {
+        Ok(socket) => Ok(Reservation {
+            address,
+            protocol,
+            _socket: socket,
+        }),
+        Err(cause) => Err(ReserveError::Bind {
+            address,
+            protocol,
+            cause,
+        }),
+    }
+}
+
+/// Reserves the first free host port of a range, both ends included, skipping those that the
+/// caller knows to be `taken`.
+///
+/// # Errors
+///
+/// [`ReserveError::Exhausted`] if none is free, and [`ReserveError::Bind`] if the kernel refuses
+/// one for another reason than that it is in use.
+pub fn reserve_ephemeral(
+    ip: IpAddr,
+    protocol: Protocol,
+    range: (u16, u16),
+    taken: &dyn Fn(u16) -> bool,
+) -> Result<(NonZeroU16, Reservation), ReserveError> {
+    let (first, last) = range;
+    let free = (first..=last)
+        .filter(|port| !taken(*port))
+        .filter_map(NonZeroU16::new);
+    for port in free {
+        match reserve(ip, port, protocol) {
+            Ok(reservation) => return Ok((port, reservation)),
+            Err(refusal) if refusal.is_in_use() => {}
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Err(ReserveError::Exhausted)
+}
+
+fn bind(address: SocketAddr, protocol: Protocol) -> io::Result<Socket> {
+    let kind = match protocol {
+        Protocol::Tcp => Type::STREAM,
+        Protocol::Udp => Type::DGRAM,
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if address.is_ipv6() {
+        // Or [::]:80 would be 0.0.0.0:80 too, which is a reservation of its own.
+        socket.set_only_v6(true)?;
+        socket.set_freebind_v6(true)?;
+    } else {
+        socket.set_freebind_v4(true)?;
+    }
+    if protocol == Protocol::Udp {
+        refuse_datagrams(&socket)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Keeps datagrams that the dataplane did not take from piling up unread: a classic BPF program of
+/// one instruction, "keep 0 bytes". A small `SO_RCVBUF` would hold a few of them for ever.
+fn refuse_datagrams(socket: &Socket) -> io::Result<()> {
+    let keep = libc::BPF_RET | libc::BPF_K;
+    socket.attach_filter(&[SockFilter::new(keep as u16, 0, 0, 0)])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use super::*;
+
+    /// Every test has a loopback address to itself, so that none sees the ports of another.
+    fn loopback(test: u8) -> IpAddr {
+        IpAddr::from([127, 77, 0, test])
+    }
+
+    fn any_port(ip: IpAddr, protocol: Protocol) -> (NonZeroU16, Reservation) {
+        reserve_ephemeral(ip, protocol, (20_000, 29_999), &|_| false).expect("some port is free")
+    }
+
+    #[test]
+    fn a_reserved_tcp_port_is_in_use_until_dropped() {
+        let (port, reservation) = any_port(loopback(1), Protocol::Tcp);
+        // std's listeners set SO_REUSEADDR, as most servers do.
+        let listen = || TcpListener::bind((loopback(1), port.get()));
+        assert_eq!(
+            listen().expect_err("reserved").kind(),
+            io::ErrorKind::AddrInUse
+        );
+        drop(reservation);
+        listen().expect("free again");
+    }
+
+    #[test]
+    fn a_reserved_udp_port_is_in_use_until_dropped() {
+        let (port, reservation) = any_port(loopback(2), Protocol::Udp);
+        let bind = || UdpSocket::bind((loopback(2), port.get()));
+        assert_eq!(
+            bind().expect_err("reserved").kind(),
+            io::ErrorKind::AddrInUse
+        );
+        drop(reservation);
+        bind().expect("free again");
+    }
+
+    #[test]
+    fn a_port_that_is_in_use_is_refused_in_dockers_words() {
+        let server = TcpListener::bind((loopback(3), 0)).expect("a free port");
+        let port = server.local_addr().expect("is bound").port();
+        let port = NonZeroU16::new(port).expect("is bound");
+        let refusal = reserve(loopback(3), port, Protocol::Tcp).expect_err("in use");
+        assert!(refusal.is_in_use());
+        assert_eq!(
+            refusal.to_string(),
+            format!("failed to bind host port 127.77.0.3:{port}/tcp: address already in use")
+        );
+    }
+
+    #[test]
+    fn tcp_and_udp_ports_are_different_ports() {
+        let (port, _tcp) = any_port(loopback(4), Protocol::Tcp);
+        let udp = reserve(loopback(4), port, Protocol::Udp).expect("nobody has it");
+        assert_eq!(udp.address(), SocketAddr::new(loopback(4), port.get()));
+        assert_eq!(udp.protocol(), Protocol::Udp);
+    }
+
+    #[test]
+    fn an_address_the_host_does_not_have_can_be_reserved() {
+        let documentation = IpAddr::from([192, 0, 2, 1]);
+        let _reservation = any_port(documentation, Protocol::Tcp);
+    }
+
+    #[test]
+    fn an_ephemeral_port_is_the_first_that_is_neither_taken_nor_in_use() {
+        let ip = loopback(5);
+        let (first, _held) = any_port(ip, Protocol::Tcp);
+        let first = first.get();
+        let taken = |port| port == first + 1;
+        let (port, _) = reserve_ephemeral(ip, Protocol::Tcp, (first, first + 2), &taken)
+            .expect("the third is free");
+        assert_eq!(port.get(), first + 2);
+        let none = reserve_ephemeral(ip, Protocol::Tcp, (first, first + 1), &taken);
+        assert_eq!(
+            none.expect_err("none is left").to_string(),
+            "all ports are allocated"
+        );
+    }
+
+    #[test]
+    fn port_0_is_never_given() {
+        let none = reserve_ephemeral(loopback(6), Protocol::Tcp, (0, 0), &|_| false);
+        assert!(matches!(none, Err(ReserveError::Exhausted)));
+    }
+
+    #[test]
+    fn datagrams_do_not_pile_up() {
+        let (_, reservation) = any_port(loopback(7), Protocol::Udp);
+        let sender = UdpSocket::bind((loopback(7), 0)).expect("a free port");
+        // Over loopback a datagram is delivered, or not, before `send_to` returns.
+        sender
+            .send_to(b"hello", reservation.address())
+            .expect("sent");
+        reservation._socket.set_nonblocking(true).expect("a socket");
+        let received = reservation
+            ._socket
+            .peek(&mut [std::mem::MaybeUninit::uninit()]);
+        assert_eq!(
+            received.expect_err("nothing").kind(),
+            io::ErrorKind::WouldBlock
+        );
+    }
+}

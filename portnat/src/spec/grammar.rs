@@ -1,0 +1,153 @@
+//! Docker's part of a spec, read by the rules of go-connections' `nat.ParsePortSpec` and judged in
+//! the same order, so that a spec with two faults is refused for the one Docker would name.
+
+use std::net::IpAddr;
+use std::num::IntErrorKind;
+
+use super::{PortError, Protocol, SpecError};
+
+/// What `[[ip:][hostPort]:]containerPort[/proto]` says.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    pub(super) host_ip: Option<IpAddr>,
+    pub(super) host_ports: Option<Ports>,
+    pub(super) container_ports: Ports,
+    pub(super) transport: Transport,
+}
+
+/// A protocol that Docker knows.
+#[derive(Debug)]
+pub(super) enum Transport {
+    Served(Protocol),
+    Sctp,
+}
+
+/// The ports from `first` to `last`, both included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    first: u16,
+    last: u16,
+}
+
+impl Mapping {
+    pub(super) fn parse(text: &str) -> Result<Self, SpecError> {
+        let (ip, host, container) = split(text);
+        let (container, proto) = container.split_once('/').unwrap_or((container, ""));
+        if container.is_empty() {
+            return Err(SpecError::NoPort {
+                spec: text.to_owned(),
+            });
+        }
+
+        let transport = transport(proto)?;
+        let host_ip = host_address(ip)?;
+        let container_ports =
+            Ports::parse(container).map_err(|source| SpecError::InvalidContainerPort {
+                port: container.to_owned(),
+                source,
+            })?;
+        let host_ports = (!host.is_empty())
+            .then(|| Ports::parse(host))
+            .transpose()
+            .map_err(|source| SpecError::InvalidHostPort {
+                port: host.to_owned(),
+                source,
+            })?;
+
+        // Several host ports for one container port are a pool to choose from, not a mismatch.
+        let unequal = host_ports.is_some_and(|host| host.span() != container_ports.span());
+        if unequal && container_ports.single().is_none() {
+            return Err(SpecError::UnequalRanges {
+                container: container.to_owned(),
+                host: host.to_owned(),
+            });
+        }
+        Ok(Self {
+            host_ip,
+            host_ports,
+            container_ports,
+            transport,
+        })
+    }
+}
+
+/// Splits into address, host port and container port: the last two parts are ports, and all before
+/// them, colons included, is the address. So `::1:80:80` needs no brackets.
+fn split(text: &str) -> (&str, &str, &str) {
+    let Some((rest, container)) = text.rsplit_once(':') else {
+        return ("", "", text);
+    };
+    match rest.rsplit_once(':') {
+        Some((ip, host)) => (ip, host, container),
+        None => ("", rest, container),
+    }
+}
+
+fn transport(proto: &str) -> Result<Transport, SpecError> {
+    let proto = proto.to_lowercase();
+    match proto.as_str() {
+        "" | "tcp" => Ok(Transport::Served(Protocol::Tcp)),
+        "udp" => Ok(Transport::Served(Protocol::Udp)),
+        "sctp" => Ok(Transport::Sctp),
+        _ => Err(SpecError::InvalidProto { proto }),
+    }
+}
+
+/// The host address; none is written as nothing, or, by a quirk of Docker's, as `[]`.
+fn host_address(text: &str) -> Result<Option<IpAddr>, SpecError> {
+    match unbracketed(text) {
+        "" => Ok(None),
+        bare => match bare.parse() {
+            Ok(ip) => Ok(Some(ip)),
+            Err(_) => Err(SpecError::InvalidAddress {
+                address: bare.to_owned(),
+            }),
+        },
+    }
+}
+
+/// An address, in brackets or not.
+pub(super) fn address(text: &str) -> Option<IpAddr> {
+    unbracketed(text).parse().ok()
+}
+
+fn unbracketed(text: &str) -> &str {
+    text.strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text)
+}
+
+impl Ports {
+    /// Reads `80` or `80-90`; `80-80` is one port, as it is to Docker.
+    fn parse(text: &str) -> Result<Self, PortError> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (port(first)?, port(last)?);
+        if last < first {
+            return Err(PortError::Reversed(text.to_owned()));
+        }
+        Ok(Self { first, last })
+    }
+
+    /// The port, if it is only one.
+    pub(super) fn single(self) -> Option<u16> {
+        (self.first == self.last).then_some(self.first)
+    }
+
+    /// How many ports follow the first.
+    fn span(self) -> u16 {
+        self.last - self.first
+    }
+}
+
+/// Reads one port, always in decimal: `0123` is 123.
+fn port(text: &str) -> Result<u16, PortError> {
+    if text.is_empty() {
+        return Err(PortError::Empty);
+    }
+    let out_of_range = || PortError::OutOfRange(text.to_owned());
+    match text.parse::<u64>() {
+        Ok(number) => u16::try_from(number).map_err(|_| out_of_range()),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => Err(out_of_range()),
+        Err(_) => Err(PortError::Syntax(text.to_owned())),
+    }
+}

@@ -1,0 +1,255 @@
+//! One test a rule of the grammar, and the round trip for all specs there are.
+
+use std::error::Error as _;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn spec(text: &str) -> PublishSpec {
+    text.parse()
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn refusal(text: &str) -> String {
+    text.parse::<PublishSpec>().expect_err(text).to_string()
+}
+
+/// What the error says is behind it: Docker's own text leaves that out.
+fn cause(text: &str) -> String {
+    let error = text.parse::<PublishSpec>().expect_err(text);
+    error
+        .source()
+        .expect("an invalid port has a cause")
+        .to_string()
+}
+
+/// Host address, host port (0 when ephemeral) and container port.
+fn parts(text: &str) -> (Option<String>, u16, u16) {
+    let spec = PublishSpec::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let host_port = spec.host_port.map_or(0, NonZeroU16::get);
+    (
+        spec.host_ip.map(|ip| ip.to_string()),
+        host_port,
+        spec.container_port.get(),
+    )
+}
+
+#[test]
+fn every_part_that_may_be_left_out() {
+    assert_eq!(parts("80@172.17.0.2"), (None, 0, 80));
+    assert_eq!(parts(":80@172.17.0.2"), (None, 0, 80));
+    assert_eq!(parts("::80@172.17.0.2"), (None, 0, 80));
+    assert_eq!(parts(":8080:80@172.17.0.2"), (None, 8080, 80));
+    assert_eq!(parts("8080:80@172.17.0.2"), (None, 8080, 80));
+    assert_eq!(
+        parts("127.0.0.1::80@172.17.0.2"),
+        (Some("127.0.0.1".into()), 0, 80)
+    );
+    assert_eq!(
+        parts("127.0.0.1:8080:80@172.17.0.2"),
+        (Some("127.0.0.1".into()), 8080, 80)
+    );
+    assert_eq!(spec("80@172.17.0.2").target.to_string(), "172.17.0.2");
+}
+
+#[test]
+fn all_before_the_last_two_parts_is_the_address() {
+    assert_eq!(parts("::1:80:80@172.17.0.2"), (Some("::1".into()), 80, 80));
+    assert_eq!(
+        parts("[::1]:80:80@172.17.0.2"),
+        (Some("::1".into()), 80, 80)
+    );
+    assert_eq!(parts("::::80@172.17.0.2"), (Some("::".into()), 0, 80));
+    assert_eq!(
+        parts("[127.0.0.1]:80:80@172.17.0.2"),
+        (Some("127.0.0.1".into()), 80, 80)
+    );
+    assert_eq!(parts("[]:80:80@172.17.0.2"), (None, 80, 80));
+}
+
+#[test]
+fn port_0_of_the_host_is_ephemeral() {
+    assert_eq!(spec("0:80@172.17.0.2"), spec("80@172.17.0.2"));
+    assert_eq!(
+        spec("127.0.0.1:0:80@172.17.0.2"),
+        spec("127.0.0.1::80@172.17.0.2")
+    );
+}
+
+#[test]
+fn ports_are_decimal() {
+    assert_eq!(parts("0123:080@172.17.0.2"), (None, 123, 80));
+    assert_eq!(parts("1:65535@172.17.0.2"), (None, 1, 65535));
+}
+
+#[test]
+fn a_range_of_one_port_is_a_port() {
+    assert_eq!(parts("8080-8080:80-80@172.17.0.2"), (None, 8080, 80));
+}
+
+#[test]
+fn the_protocol_is_tcp_unless_said_and_in_either_case() {
+    assert_eq!(spec("80@172.17.0.2").protocol, Protocol::Tcp);
+    assert_eq!(spec("80/@172.17.0.2").protocol, Protocol::Tcp);
+    assert_eq!(spec("80/TCP@172.17.0.2").protocol, Protocol::Tcp);
+    assert_eq!(spec("53/Udp@172.17.0.2").protocol, Protocol::Udp);
+    assert_eq!(refusal("80/ICMP@172.17.0.2"), "invalid proto: icmp");
+    assert_eq!(refusal("80/tcp/udp@172.17.0.2"), "invalid proto: tcp/udp");
+}
+
+#[test]
+fn protocols_have_iana_numbers() {
+    assert_eq!((Protocol::Tcp.number(), Protocol::Udp.number()), (6, 17));
+}
+
+#[test]
+fn a_container_port_is_needed() {
+    assert_eq!(refusal(""), "no port specified: <empty>");
+    assert_eq!(refusal("@172.17.0.2"), "no port specified: <empty>");
+    assert_eq!(
+        refusal("8080:@172.17.0.2"),
+        "no port specified: 8080:<empty>"
+    );
+    assert_eq!(
+        refusal("0.0.0.0:80:/tcp@172.17.0.2"),
+        "no port specified: 0.0.0.0:80:/tcp<empty>"
+    );
+}
+
+#[test]
+fn the_host_is_an_address_not_a_name() {
+    assert_eq!(
+        refusal("localhost:80:80@172.17.0.2"),
+        "invalid IP address: localhost"
+    );
+    assert_eq!(
+        refusal("10.0.0:80:80@172.17.0.2"),
+        "invalid IP address: 10.0.0"
+    );
+    assert_eq!(refusal("[::1:80:80@172.17.0.2"), "invalid IP address: [::1");
+    assert_eq!(
+        refusal("[fe80::1%eth0]:80:80@172.17.0.2"),
+        "invalid IP address: fe80::1%eth0"
+    );
+}
+
+#[test]
+fn an_invalid_port_is_named_and_its_cause_is_kept() {
+    assert_eq!(refusal("8080:web@172.17.0.2"), "invalid containerPort: web");
+    assert_eq!(
+        cause("8080:web@172.17.0.2"),
+        "invalid port 'web': invalid syntax"
+    );
+    assert_eq!(refusal("web:80@172.17.0.2"), "invalid hostPort: web");
+    assert_eq!(refusal("65536:80@172.17.0.2"), "invalid hostPort: 65536");
+    let out_of_range = "invalid port '65536': value out of range (0-65535)";
+    assert_eq!(cause("65536:80@172.17.0.2"), out_of_range);
+    assert_eq!(cause("65536@172.17.0.2"), out_of_range);
+    assert!(cause("99999999999999999999999@172.17.0.2").ends_with("value out of range (0-65535)"));
+    assert_eq!(refusal("-1:80@172.17.0.2"), "invalid hostPort: -1");
+    assert_eq!(refusal("80:0@172.17.0.2"), "invalid containerPort: 0");
+}
+
+#[test]
+fn ranges_are_refused_by_name_unless_docker_refuses_them_first() {
+    let one_to_one = "8000-8010:80-90@172.17.0.2";
+    assert_eq!(
+        refusal(one_to_one),
+        format!("{one_to_one}: port ranges are not supported yet, publish each port by itself")
+    );
+    for range in [
+        "8000-8010:80@172.17.0.2",
+        "80-90@172.17.0.2",
+        "8000-8010:80-90",
+    ] {
+        assert!(
+            refusal(range).contains("ranges are not supported yet"),
+            "{range}"
+        );
+    }
+    assert_eq!(
+        refusal("8000-9000:80-90@172.17.0.2"),
+        "invalid ranges specified for container and host Ports: 80-90 and 8000-9000"
+    );
+    assert_eq!(refusal("90-80@172.17.0.2"), "invalid containerPort: 90-80");
+    assert_eq!(cause("90-80@172.17.0.2"), "invalid port range: 90-80");
+    assert_eq!(refusal("80-:80@172.17.0.2"), "invalid hostPort: 80-");
+}
+
+#[test]
+fn what_docker_serves_and_portnat_does_not_yet() {
+    let sctp = "80/SCTP@172.17.0.2";
+    assert_eq!(refusal(sctp), format!("{sctp}: sctp is not supported yet"));
+    for v6 in [
+        "[::1]:80:80@172.17.0.2",
+        "::1:80:80@172.17.0.2",
+        "80@fd00::2",
+        "80@[fd00::2]",
+    ] {
+        assert_eq!(refusal(v6), format!("{v6}: IPv6 is not supported yet"));
+    }
+}
+
+#[test]
+fn a_target_is_needed_and_is_a_containers_address() {
+    assert_eq!(
+        refusal("8080:80"),
+        "missing target: 8080:80: add @ADDRESS, for example 8080:80@172.17.0.2"
+    );
+    for target in [
+        "",
+        "web",
+        "172.17.0",
+        "0.0.0.0",
+        "127.0.0.1",
+        "224.0.0.1",
+        "1.2.3.4@5.6.7.8",
+    ] {
+        assert_eq!(
+            refusal(&format!("80@{target}")),
+            format!(
+                "invalid target: {target}: \
+                 give the container's own address, for example 172.17.0.2"
+            )
+        );
+    }
+}
+
+#[test]
+fn dockers_faults_are_named_before_a_missing_target() {
+    assert_eq!(refusal("localhost:80:80"), "invalid IP address: localhost");
+}
+
+prop_compose! {
+    /// Any spec the grammar can express, IPv6 included.
+    fn any_spec()(
+        host_ip in any::<Option<IpAddr>>(),
+        host_port in any::<Option<NonZeroU16>>(),
+        container_port in any::<NonZeroU16>(),
+        protocol in prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)],
+        target in any::<IpAddr>().prop_filter("not a host's address", |ip| is_host(*ip)),
+    ) -> PublishSpec {
+        PublishSpec { host_ip, host_port, container_port, protocol, target }
+    }
+}
+
+proptest! {
+    #[test]
+    fn parsing_undoes_display(spec in any_spec()) {
+        prop_assert_eq!(PublishSpec::parse(&spec.to_string()), Ok(spec));
+    }
+
+    #[test]
+    fn only_ipv6_is_refused_of_what_the_grammar_allows(spec in any_spec()) {
+        let text = spec.to_string();
+        let v6 = spec.target.is_ipv6() || spec.host_ip.is_some_and(|ip| ip.is_ipv6());
+        let refusal = SpecError::Ipv6Unsupported { spec: text.clone() };
+        prop_assert_eq!(text.parse(), if v6 { Err(refusal) } else { Ok(spec) });
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "[0-9a-f:./@\\[\\]-]{0,24}|\\PC{0,24}") {
+        let _ = text.parse::<PublishSpec>();
+    }
+}
