@@ -1,0 +1,109 @@
+//! `portnat run`
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use ipnet::Ipv4Net;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use super::privileges;
+use crate::daemon::{Config, Daemon};
+use crate::datapath::{AttachMode, LoadOptions};
+use crate::model::Intent;
+use crate::spec::PublishSpec;
+
+/// Publish ports until SIGINT or SIGTERM, then put everything back.
+///
+/// SIGUSR1 prints the table of published ports; so does the end.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Publish a port: [[IP:][HOSTPORT]:]PORT[/PROTO]@TARGET, for example 8080:80@172.17.0.2.
+    /// Without HOSTPORT a free one is taken. May be given several times.
+    #[arg(short, long = "publish", value_name = "SPEC")]
+    publish: Vec<PublishSpec>,
+
+    /// An interface to the outside [default: all but lo, bridges without a default route, and
+    /// ports of other interfaces]. May be given several times.
+    #[arg(long = "uplink", value_name = "IF")]
+    uplinks: Vec<String>,
+
+    /// An interface that containers are behind [default: bridges without a default route]. May be
+    /// given several times.
+    #[arg(long = "bridge", value_name = "IF")]
+    bridges: Vec<String>,
+
+    /// Source-NAT what this prefix sends out by an uplink [default: the bridges' subnets]. May be
+    /// given several times.
+    #[arg(long, value_name = "CIDR")]
+    masquerade: Vec<Ipv4Net>,
+
+    /// How many flows there can be at once; a flow takes about 300 bytes of kernel memory,
+    /// allocated at start.
+    #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    max_flows: u32,
+
+    /// How programs are attached to interfaces.
+    #[arg(long, value_enum, default_value_t)]
+    attach: AttachMode,
+
+    /// Log each dropped packet with the reason.
+    #[arg(long)]
+    trace: bool,
+}
+
+impl Args {
+    fn config(self) -> Config {
+        Config {
+            publish: self.publish,
+            intent: Intent {
+                published: Vec::new(),
+                uplinks: self.uplinks,
+                bridges: self.bridges,
+                masquerade: self.masquerade,
+            },
+            load: LoadOptions {
+                max_flows: self.max_flows,
+                attach: self.attach,
+                trace: self.trace,
+            },
+        }
+    }
+}
+
+/// Runs the daemon in the foreground.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    privileges::check()?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?
+        .block_on(serve(args))
+}
+
+async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+    // Before anything is changed: a signal that comes while we start must not end us half-way.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut usr1 = signal(SignalKind::user_defined1())?;
+    let mut daemon = Daemon::start(args.config()).await?;
+    info!("ready");
+    loop {
+        let mut asked = false;
+        daemon
+            .serve(async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = usr1.recv() => asked = true,
+                }
+            })
+            .await?;
+        if !asked {
+            break;
+        }
+        println!("{}", daemon.report());
+    }
+    println!("{}", daemon.stop().await);
+    Ok(ExitCode::SUCCESS)
+}

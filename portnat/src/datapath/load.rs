@@ -1,0 +1,187 @@
+//! Programs and maps go into the kernel.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
+use aya::{Ebpf, EbpfLoader};
+use portnat_common::{Settings, Ticks};
+use tracing::debug;
+
+use super::attach::{AttachMode, Attachment, Hook};
+use super::error::DatapathError;
+use super::pod::Plain;
+use crate::model::Desired;
+
+/// The eBPF object, built by `cargo xtask build`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portnat-ebpf"));
+
+/// The name of the program that reads the clock.
+const CLOCK: &str = "clock";
+
+/// How the datapath is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// How many flows there can be at once.
+    pub max_flows: u32,
+    /// How programs are attached.
+    pub attach: AttachMode,
+    /// Whether the programs log each dropped packet.
+    pub trace: bool,
+}
+
+/// Programs and maps in the kernel. Dropping it detaches and removes all of them.
+pub struct Datapath {
+    pub(super) ebpf: Ebpf,
+    pub(super) mode: AttachMode,
+    /// How many entries the flow table has, two a flow.
+    pub(super) capacity: usize,
+    pub(super) attachments: BTreeMap<(u32, Hook), Attachment>,
+    /// What tables and attachments are now.
+    pub(super) applied: Desired,
+}
+
+impl Datapath {
+    /// Loads programs and maps; nothing is attached yet.
+    ///
+    /// # Errors
+    /// The kernel refuses a map or a program, for want of privileges or features.
+    pub fn load(options: &LoadOptions, settings: &Settings) -> Result<Self, DatapathError> {
+        let capacity = options.max_flows.saturating_mul(2);
+        let log_level = u8::from(options.trace) * TRACE_LEVEL;
+        let ebpf = EbpfLoader::new()
+            .map_max_entries("FLOWS4", capacity)
+            .override_global(aya_log::LEVEL, &log_level, true)
+            .load(OBJECT)?;
+        let mut datapath = Datapath {
+            ebpf,
+            mode: options.attach,
+            capacity: capacity as usize,
+            attachments: BTreeMap::new(),
+            applied: Desired::default(),
+        };
+        let names: Vec<_> = Hook::PROGRAMS.into_iter().chain([CLOCK]).collect();
+        for name in names {
+            datapath.load_program(name)?;
+        }
+        datapath
+            .array("SETTINGS")?
+            .set(0, Plain(*settings), 0)
+            .map_err(|error| DatapathError::table("SETTINGS", error))?;
+        Ok(datapath)
+    }
+
+    fn load_program(&mut self, name: &str) -> Result<(), DatapathError> {
+        let started = Instant::now();
+        let program = self.program(name)?;
+        program
+            .load()
+            .map_err(|error| DatapathError::program(name, error))?;
+        let elapsed = started.elapsed();
+        let info = program
+            .info()
+            .map_err(|error| DatapathError::program(name, error))?;
+        // The kernel tells the number since 5.16 (commit aba64c7da983).
+        let verified = info.verified_instruction_count().unwrap_or_default();
+        let jited = info.size_jitted();
+        debug!(
+            "program {name}: {verified} instructions verified, {jited} bytes of machine code, {elapsed:.1?}"
+        );
+        Ok(())
+    }
+
+    /// The time, as the flows' time stamps have it.
+    ///
+    /// # Errors
+    /// The kernel refuses to run the clock program, which it does not where it loaded it.
+    pub fn now(&mut self) -> Result<Ticks, DatapathError> {
+        // The shortest packet that the kernel takes for a test run is an Ethernet header.
+        let packet = [0; 64];
+        let options = TestRunOptions {
+            data_in: Some(&packet),
+            ..TestRunOptions::default()
+        };
+        self.program(CLOCK)?
+            .test_run(options)
+            .map_err(|error| DatapathError::program(CLOCK, error))?;
+        let Plain(ticks) = self
+            .array::<u64>("CLOCK")?
+            .get(&0, 0)
+            .map_err(|error| DatapathError::table("CLOCK", error))?;
+        Ok(Ticks(ticks))
+    }
+
+    /// Runs a program on a packet (BPF_PROG_TEST_RUN); for tests and measurements.
+    ///
+    /// `context` is the `__sk_buff` that the program sees. Returns the program's verdict and the
+    /// packet afterwards.
+    ///
+    /// # Errors
+    /// There is no such program, or the kernel does not take the packet.
+    pub fn test_run(
+        &mut self,
+        program: &str,
+        packet: &[u8],
+        context: &[u8],
+    ) -> Result<(i32, Vec<u8>), DatapathError> {
+        // Room for what a program could add.
+        let mut out = vec![0; packet.len() + 256];
+        let options = TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(&mut out),
+            ctx_in: Some(context),
+            ..TestRunOptions::default()
+        };
+        let result = self
+            .program(program)?
+            .test_run(options)
+            .map_err(|error| DatapathError::program(program, error))?;
+        out.truncate(result.data_size_out as usize);
+        Ok((result.return_value as i32, out))
+    }
+
+    pub(super) fn program(&mut self, name: &str) -> Result<&mut SchedClassifier, DatapathError> {
+        self.classifier(name)
+            .map_err(|error| DatapathError::program(name, error))
+    }
+
+    pub(super) fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier, ProgramError> {
+        self.ebpf
+            .program_mut(name)
+            .ok_or_else(|| ProgramError::InvalidName {
+                name: name.to_owned(),
+            })?
+            .try_into()
+    }
+
+    pub(super) fn hash<K: Copy + 'static, V: Copy + 'static>(
+        &mut self,
+        table: &'static str,
+    ) -> Result<HashMap<&mut MapData, Plain<K>, Plain<V>>, DatapathError> {
+        self.map(table)?
+            .try_into()
+            .map_err(|error: MapError| DatapathError::table(table, error))
+    }
+
+    pub(super) fn array<V: Copy + 'static>(
+        &mut self,
+        table: &'static str,
+    ) -> Result<Array<&mut MapData, Plain<V>>, DatapathError> {
+        self.map(table)?
+            .try_into()
+            .map_err(|error: MapError| DatapathError::table(table, error))
+    }
+
+    pub(super) fn map(&mut self, table: &'static str) -> Result<&mut Map, DatapathError> {
+        self.ebpf
+            .map_mut(table)
+            .ok_or_else(|| DatapathError::Table {
+                table,
+                reason: "it is not in the eBPF object".to_owned(),
+            })
+    }
+}
+
+/// aya-log's number for `info`, the level of the programs' messages; 0 is none.
+const TRACE_LEVEL: u8 = 3;

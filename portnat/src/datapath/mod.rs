@@ -1,0 +1,18 @@
+//! The datapath as userspace holds it: the only room that knows aya.
+//!
+//! [`Datapath::load`] brings programs and maps into the kernel, [`Datapath::apply`] makes tables
+//! and attachments what the model wants, [`Datapath::flows`] and [`Datapath::drops`] read what the
+//! programs have counted. Dropping it detaches everything.
+
+mod attach;
+mod collect;
+mod error;
+mod load;
+mod messages;
+mod pod;
+mod tables;
+
+pub use attach::{AttachMode, Hook};
+pub use collect::{Collector, Flows, PortTotals};
+pub use error::DatapathError;
+pub use load::{Datapath, LoadOptions};

@@ -1,0 +1,19 @@
+//! portnat: port publishing for Linux containers as an eBPF dataplane.
+//!
+//! The rooms, from the outside in:
+//! - [`cli`]: the commands, a file each.
+//! - [`daemon`]: `portnat run`, which keeps the datapath in step with the world; [`report`] is what
+//!   it has to tell.
+//! - [`spec`]: Docker's `-p` grammar. [`model`]: what should be, as pure functions.
+//! - [`net`]: netlink, sysctls and sockets. [`datapath`]: programs and maps, the only room that
+//!   knows aya.
+//! - [`lab`]: hosts made out of network namespaces, for the demo and the tests.
+
+pub mod cli;
+pub mod daemon;
+pub mod datapath;
+pub mod lab;
+pub mod model;
+pub mod net;
+pub mod report;
+pub mod spec;
