@@ -114,8 +114,9 @@ impl Datapath {
 
     /// Runs a program on a packet (BPF_PROG_TEST_RUN); for tests and measurements.
     ///
-    /// `context` is the `__sk_buff` that the program sees. Returns the program's verdict and the
-    /// packet afterwards.
+    /// The packet is at the interface with index 1, and came in by the one with index `came_in`; 0
+    /// is for one that the host made itself. Returns the program's verdict and the packet
+    /// afterwards.
     ///
     /// # Errors
     /// There is no such program, or the kernel does not take the packet.
@@ -123,14 +124,15 @@ impl Datapath {
         &mut self,
         program: &str,
         packet: &[u8],
-        context: &[u8],
+        came_in: u32,
     ) -> Result<(i32, Vec<u8>), DatapathError> {
-        // Room for what a program could add.
-        let mut out = vec![0; packet.len() + 256];
+        let mut context = [0; SK_BUFF_LEN];
+        context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&came_in.to_ne_bytes());
+        let mut out = vec![0; packet.len()];
         let options = TestRunOptions {
             data_in: Some(packet),
             data_out: Some(&mut out),
-            ctx_in: Some(context),
+            ctx_in: Some(&context),
             ..TestRunOptions::default()
         };
         let result = self
@@ -185,3 +187,7 @@ impl Datapath {
 
 /// aya-log's number for `info`, the level of the programs' messages; 0 is none.
 const TRACE_LEVEL: u8 = 3;
+
+/// Length in bytes of `struct __sk_buff` as Linux 5.10 has it, and where its `ingress_ifindex` lies.
+const SK_BUFF_LEN: usize = 184;
+const INGRESS_IFINDEX: usize = 36;

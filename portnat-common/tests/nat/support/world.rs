@@ -26,6 +26,7 @@ pub(crate) struct World {
     pub(crate) capacity: usize,
     now: Cell<u64>,
     dice: Cell<u32>,
+    rolls: Cell<u32>,
 }
 
 impl World {
@@ -42,6 +43,7 @@ impl World {
             capacity: 1 << 20,
             now: Cell::new(HZ * 1000),
             dice: Cell::new(0x9e37_79b9),
+            rolls: Cell::new(0),
         }
     }
 
@@ -76,6 +78,11 @@ impl World {
     /// Lets time pass.
     pub(crate) fn pass(&self, seconds: u64) {
         self.now.set(self.now.get() + seconds * HZ);
+    }
+
+    /// Whether chance has had a say so far.
+    pub(crate) fn has_rolled_dice(&self) -> bool {
+        self.rolls.get() > 0
     }
 
     /// Copies of all entries.
@@ -156,6 +163,7 @@ impl Tables<V4> for World {
         dice ^= dice >> 17;
         dice ^= dice << 5;
         self.dice.set(dice);
+        self.rolls.set(self.rolls.get() + 1);
         dice
     }
 }

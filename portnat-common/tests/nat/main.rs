@@ -1,0 +1,5 @@
+//! The NAT over plain memory: named packets one by one, and what holds for any.
+
+mod fixtures;
+mod properties;
+mod support;

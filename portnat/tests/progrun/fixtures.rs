@@ -1,0 +1,205 @@
+//! Named packets, one by one.
+
+use portnat::spec::Protocol;
+use portnat_common::DropReason;
+use portnat_common::wire::tcp;
+
+use crate::support::packet::Carries::{self, EchoReply, EchoRequest, Tcp, Udp, UdpUnchecked};
+use crate::support::packet::{Packet, packet};
+use crate::{Host, NEXT, SHOT};
+
+const CLIENT: &str = "198.51.100.7:40000";
+const HOST: &str = "192.0.2.1:8080";
+const TARGET: &str = "172.17.0.2:80";
+const SYN: Carries = Tcp(tcp::SYN);
+const SYN_ACK: Carries = Tcp(tcp::SYN | tcp::ACK);
+
+fn web() -> Host {
+    Host::new()
+        .publish(Protocol::Tcp, "0.0.0.0", 8080, TARGET)
+        .publish(Protocol::Udp, "0.0.0.0", 8080, TARGET)
+}
+
+#[track_caller]
+fn becomes((verdict, frame): (i32, Vec<u8>), expected: &Packet) {
+    assert_eq!(verdict, NEXT);
+    assert_eq!(frame, expected.frame(), "expected {expected:?}");
+}
+
+#[track_caller]
+fn is_dropped(host: &mut Host, (verdict, _): (i32, Vec<u8>), reason: DropReason) {
+    assert_eq!(verdict, SHOT);
+    assert_eq!(host.datapath.drops().expect("reading drops"), [(reason, 1)]);
+}
+
+#[test]
+fn published_and_answered() {
+    for (there, back) in [(SYN, SYN_ACK), (Udp, Udp), (UdpUnchecked, UdpUnchecked)] {
+        let mut host = web();
+        let inbound = host.ingress(&packet(there, CLIENT, HOST).frame());
+        becomes(inbound, &packet(there, CLIENT, TARGET));
+        let answer = host.egress(&packet(back, TARGET, CLIENT).frame());
+        becomes(answer, &packet(back, HOST, CLIENT));
+    }
+}
+
+#[test]
+fn published_with_ip_options() {
+    let mut host = web();
+    for options in [1, 10] {
+        let there = |dst| packet(SYN, CLIENT, dst).with_options(options);
+        becomes(host.ingress(&there(HOST).frame()), &there(TARGET));
+    }
+}
+
+#[test]
+fn published_with_an_odd_and_a_large_payload() {
+    let mut host = web();
+    for length in [1, 1399, 1460] {
+        let there = |dst| packet(Tcp(tcp::ACK), CLIENT, dst).saying(&vec![0xa5; length]);
+        becomes(host.ingress(&there(HOST).frame()), &there(TARGET));
+    }
+}
+
+#[test]
+fn not_published() {
+    let mut host = web();
+    for dst in ["192.0.2.1:80", "203.0.113.5:8080", "127.0.0.1:8080"] {
+        let other = packet(SYN, CLIENT, dst);
+        becomes(host.ingress(&other.frame()), &other);
+    }
+    assert!(host.datapath.flows().expect("reading flows").is_empty());
+}
+
+#[test]
+fn masqueraded_and_answered() {
+    for (there, back) in [(SYN, SYN_ACK), (Udp, Udp)] {
+        let mut host = web();
+        let out = host.egress(&packet(there, "172.17.0.2:5353", "203.0.113.5:53").frame());
+        becomes(out, &packet(there, "192.0.2.1:5353", "203.0.113.5:53"));
+        let answer = host.ingress(&packet(back, "203.0.113.5:53", "192.0.2.1:5353").frame());
+        becomes(answer, &packet(back, "203.0.113.5:53", "172.17.0.2:5353"));
+    }
+}
+
+#[test]
+fn pinged_from_a_container() {
+    let mut host = web();
+    let out = host.egress(&packet(EchoRequest, "172.17.0.2:7000", "203.0.113.5:0").frame());
+    becomes(out, &packet(EchoRequest, "192.0.2.1:7000", "203.0.113.5:0"));
+    let answer = host.ingress(&packet(EchoReply, "203.0.113.5:0", "192.0.2.1:7000").frame());
+    becomes(
+        answer,
+        &packet(EchoReply, "203.0.113.5:0", "172.17.0.2:7000"),
+    );
+}
+
+#[test]
+fn a_port_from_outside_the_pool_is_exchanged_for_one_inside() {
+    let mut host = web();
+    let (verdict, frame) = host.egress(&packet(Udp, "172.17.0.2:40000", "203.0.113.5:53").frame());
+    let port = u16::from_be_bytes([frame[34], frame[35]]);
+    assert!((1024..32768).contains(&port) || port > 60999, "{port}");
+    assert_ne!(port, 8080, "published ports are reserved");
+    let src = format!("192.0.2.1:{port}");
+    becomes((verdict, frame), &packet(Udp, &src, "203.0.113.5:53"));
+}
+
+#[test]
+fn what_the_host_sends_itself_passes() {
+    let mut host = web();
+    let own = packet(Udp, "172.17.0.1:5000", "203.0.113.5:53");
+    let result = host
+        .datapath
+        .test_run("uplink_out", &own.frame(), 0)
+        .expect("running");
+    becomes(result, &own);
+}
+
+#[test]
+fn other_protocols_pass_inwards_and_stay_inside_outwards() {
+    let mut host = web();
+    let gre = packet(Carries::Protocol(47), CLIENT, HOST);
+    becomes(host.ingress(&gre.frame()), &gre);
+    let out = host.egress(&packet(Carries::Protocol(47), TARGET, CLIENT).frame());
+    is_dropped(&mut host, out, DropReason::UnsupportedProtocol);
+}
+
+#[test]
+fn fragments_are_dropped_whole() {
+    let mut host = web();
+    let first = host.ingress(&packet(Udp, CLIENT, HOST).fragment(0, true).frame());
+    is_dropped(&mut host, first, DropReason::Fragment);
+}
+
+#[test]
+fn lying_lengths_pass_untouched_and_stay_inside_outwards() {
+    let mut host = web();
+    let sound = packet(SYN, CLIENT, HOST).frame();
+    let mut liars = Vec::new();
+    for (at, value) in [
+        (14, 0x55),
+        (14, 0x44),
+        (14, 0x4f),
+        (16, 0xff),
+        (17, 19),
+        (17, 25),
+    ] {
+        let mut frame = sound.clone();
+        frame[at] = value;
+        liars.push(frame);
+    }
+    // The kernel itself refuses to test with less than a whole IPv4 header.
+    liars.extend((34..54).map(|length| sound[..length].to_vec()));
+    for liar in liars {
+        let (verdict, frame) = host.ingress(&liar);
+        assert_eq!((verdict, &frame), (NEXT, &liar), "{liar:x?}");
+    }
+    let mut out = packet(SYN, TARGET, CLIENT).frame();
+    out[17] = 25;
+    let result = host.egress(&out);
+    is_dropped(&mut host, result, DropReason::Malformed);
+}
+
+#[test]
+fn a_land_packet_and_other_families_pass() {
+    let mut host = web();
+    let mut ipv6 = packet(SYN, CLIENT, HOST).frame();
+    ipv6[12..14].copy_from_slice(&[0x86, 0xdd]);
+    let (verdict, frame) = host.ingress(&ipv6);
+    assert_eq!((verdict, &frame), (NEXT, &ipv6));
+    // Source and destination alike: translated like any other; the stack drops it for its source.
+    let land = host.ingress(&packet(SYN, HOST, HOST).frame());
+    becomes(land, &packet(SYN, HOST, TARGET));
+}
+
+#[test]
+fn a_full_table_refuses_and_says_so() {
+    let mut host = Host::with_flows(4).publish(Protocol::Udp, "0.0.0.0", 8080, TARGET);
+    let results: Vec<_> = (1..=64)
+        .map(|port| packet(Udp, &format!("198.51.100.7:{port}"), HOST))
+        .map(|packet| host.ingress(&packet.frame()).0)
+        .collect();
+    assert_eq!(results[0], NEXT);
+    assert_eq!(results[63], SHOT);
+    let refused = results.iter().filter(|verdict| **verdict == SHOT).count() as u64;
+    let drops = host.datapath.drops().expect("reading drops");
+    assert_eq!(drops, [(DropReason::FlowTableFull, refused)]);
+    let flows = host.datapath.flows().expect("reading flows");
+    assert!(flows.len() <= 8, "two entries a flow: {}", flows.len());
+    for (key, flow) in &flows {
+        assert!(
+            flows.contains_key(&flow.translation.twin(key)),
+            "half of a flow: {key:?}"
+        );
+    }
+}
+
+#[test]
+fn a_port_that_is_published_no_more_leads_nowhere() {
+    let mut host = web();
+    host.desired.published.clear();
+    host = host.applied();
+    let there = packet(SYN, CLIENT, HOST);
+    becomes(host.ingress(&there.frame()), &there);
+}

@@ -1,0 +1,88 @@
+//! The loaded programs under BPF_PROG_TEST_RUN: named packets go in, and what comes out is compared
+//! byte for byte. Nothing is attached anywhere. Needs root.
+
+mod fixtures;
+mod model;
+
+#[path = "../../../portnat-common/tests/nat/support/mod.rs"]
+#[expect(dead_code, reason = "some of it only the native tests need")]
+mod support;
+
+use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
+
+use portnat::datapath::{AttachMode, Datapath, LoadOptions};
+use portnat::model::{Desired, PublishedPort};
+use portnat::spec::Protocol;
+use portnat_common::Settings;
+
+/// The kernel's verdicts.
+const NEXT: i32 = -1;
+const SHOT: i32 = 2;
+/// The index that BPF_PROG_TEST_RUN gives the interface of a packet.
+const INTERFACE: u32 = 1;
+/// An interface that forwarded packets came in by.
+const ELSEWHERE: u32 = 7;
+
+/// A datapath of a host at 192.0.2.1 with containers in 172.17.0.0/16, as the tests' `World` is.
+struct Host {
+    datapath: Datapath,
+    desired: Desired,
+}
+
+impl Host {
+    fn new() -> Self {
+        Self::with_flows(64)
+    }
+
+    fn with_flows(max_flows: u32) -> Self {
+        let options = LoadOptions {
+            max_flows,
+            attach: AttachMode::Auto,
+            trace: false,
+        };
+        let settings = Settings::new(portnat::net::ticks_per_second().into(), (32768, 60999));
+        let datapath = Datapath::load(&options, &settings).expect("loading, as root");
+        let desired = Desired {
+            local: [support::world::World::HOST, Ipv4Addr::LOCALHOST].into(),
+            subnets: ["172.17.0.0/16".parse().expect("a prefix")].into(),
+            egress: [(INTERFACE, support::world::World::HOST)].into(),
+            ..Desired::default()
+        };
+        Host { datapath, desired }.applied()
+    }
+
+    /// Publishes `port` at `address` for `target`.
+    fn publish(mut self, protocol: Protocol, address: &str, port: u16, target: &str) -> Self {
+        let port = PublishedPort {
+            id: self.desired.published.len() as u32 + 1,
+            address: address.parse().expect("an address"),
+            port: NonZeroU16::new(port).expect("not 0"),
+            protocol,
+            target: target.parse().expect("an address and a port"),
+        };
+        self.desired.published.extend([port.entry()]);
+        self.applied()
+    }
+
+    fn applied(mut self) -> Self {
+        self.datapath
+            .apply(&self.desired)
+            .expect("filling the tables");
+        self
+    }
+
+    /// Runs a frame in from the uplink.
+    fn ingress(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
+        self.datapath
+            .test_run("uplink_in", frame, INTERFACE)
+            .expect("running uplink_in")
+    }
+
+    /// Runs a forwarded frame out by the uplink.
+    fn egress(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
+        self.datapath
+            .test_run("uplink_out", frame, ELSEWHERE)
+            .expect("running uplink_out")
+    }
+}

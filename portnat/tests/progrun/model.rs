@@ -1,0 +1,132 @@
+//! The loaded programs against the native function: the same packets in the same order must come
+//! out the same, byte for byte, and leave the same flows.
+
+use portnat::spec::Protocol;
+use portnat_common::wire::{protocol, tcp};
+use portnat_common::{Bytes, V4, Verdict, nat};
+use proptest::prelude::*;
+
+use crate::support::packet::{Carries, Packet, packet};
+use crate::support::world::World;
+use crate::{Host, NEXT, SHOT};
+
+/// A packet and the hook that it comes to.
+#[derive(Clone, Debug)]
+struct Step {
+    inbound: bool,
+    packet: Packet,
+}
+
+fn carries() -> impl Strategy<Value = Carries> {
+    let flags = prop::sample::select(vec![
+        tcp::SYN,
+        tcp::SYN | tcp::ACK,
+        tcp::ACK,
+        tcp::FIN | tcp::ACK,
+        tcp::RST,
+        tcp::RST | tcp::ACK,
+    ]);
+    prop_oneof![
+        4 => flags.prop_map(Carries::Tcp),
+        3 => Just(Carries::Udp),
+        1 => Just(Carries::UdpUnchecked),
+        1 => Just(Carries::EchoRequest),
+        1 => Just(Carries::EchoReply),
+        1 => Just(Carries::Protocol(47)),
+    ]
+}
+
+/// Few outsiders, containers and ports, so that packets meet flows. Each container has ports of its
+/// own in the pool, so that masquerade keeps them and dice are rarely thrown.
+fn step() -> impl Strategy<Value = Step> {
+    let outside = prop::sample::select(vec!["198.51.100.7", "203.0.113.5"]);
+    let outside_port = prop::sample::select(vec![40000, 53]);
+    let inside = prop_oneof![
+        Just("172.17.0.2:8000"),
+        Just("172.17.0.2:5353"),
+        Just("172.17.0.3:5354"),
+        Just("10.0.0.9:5355"),
+    ];
+    let host = prop_oneof![
+        Just("192.0.2.1:8080"),
+        Just("192.0.2.1:80"),
+        Just("192.0.2.1:5353"),
+        Just("192.0.2.1:5354"),
+        Just("203.0.113.99:8080"),
+    ];
+    let shape = (
+        0usize..=10,
+        prop_oneof![4 => Just((0, false)), 1 => Just((0, true)), 1 => Just((9, false))],
+    );
+    let payload = prop::collection::vec(any::<u8>(), 1..64);
+    (
+        any::<bool>(),
+        carries(),
+        outside,
+        outside_port,
+        inside,
+        host,
+        shape,
+        payload,
+    )
+        .prop_map(
+            |(inbound, carries, outside, port, inside, host, (options, fragment), payload)| {
+                let outside = format!("{outside}:{port}");
+                let packet = if inbound {
+                    packet(carries, &outside, host)
+                } else {
+                    packet(carries, inside, &outside)
+                };
+                let packet = packet
+                    .with_options(options)
+                    .fragment(fragment.0, fragment.1)
+                    .saying(&payload);
+                Step { inbound, packet }
+            },
+        )
+}
+
+fn verdict_of(verdict: Verdict) -> i32 {
+    match verdict {
+        Verdict::Pass | Verdict::Translated => NEXT,
+        Verdict::Drop(_) => SHOT,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_loaded_programs_do_what_the_native_function_says(
+        steps in prop::collection::vec(step(), 1..96),
+    ) {
+        let world = World::new()
+            .publish(protocol::TCP, "0.0.0.0", 8080, "172.17.0.2:8000")
+            .publish(protocol::UDP, "192.0.2.1", 8080, "172.17.0.2:8000");
+        let mut host = Host::new()
+            .publish(Protocol::Tcp, "0.0.0.0", 8080, "172.17.0.2:8000")
+            .publish(Protocol::Udp, "192.0.2.1", 8080, "172.17.0.2:8000");
+        for Step { inbound, packet } in &steps {
+            let frame = packet.frame();
+            let mut native = frame.clone();
+            let (verdict, loaded) = if *inbound {
+                (nat::ingress::<V4, _, _>(&mut Bytes(&mut native), 14, &world), host.ingress(&frame))
+            } else {
+                (nat::egress::<V4, _, _>(&mut Bytes(&mut native), 14, &world), host.egress(&frame))
+            };
+            prop_assert_eq!(verdict_of(verdict), loaded.0, "{:?}: {:?}", packet, verdict);
+            if world.has_rolled_dice() {
+                // A conflict over a source port: from here on the kernel's dice say otherwise.
+                return Ok(());
+            }
+            prop_assert_eq!(native, loaded.1, "{:?}: {:?}", packet, verdict);
+        }
+        let counted = |(key, flow): (_, portnat_common::FlowRecord)| {
+            (key, flow.translation, flow.seen, flow.packets, flow.bytes, flow.port_id, flow.kind)
+        };
+        let native: Vec<_> = world.records().into_iter().map(counted).collect();
+        let flows = host.datapath.flows().expect("reading flows");
+        let loaded: Vec<_> = flows.into_iter().map(counted).collect();
+        prop_assert_eq!(native, loaded);
+    }
+}
