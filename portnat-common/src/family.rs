@@ -32,6 +32,14 @@ pub trait Family: Copy + 'static {
     /// own or the packet's length.
     fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Self::Address>>;
 
+    /// Reads the network header at `l3` of a packet that an ICMP error quotes. The quotation may end
+    /// right behind the first 8 bytes of its transport header, whatever the header says.
+    fn quoted<P: Packet>(packet: &P, l3: usize) -> Option<Network<Self::Address>>;
+
+    /// Whether an ICMP message of this type is an error that quotes a packet. The obsolete source
+    /// quench is not translated (RFC 6633).
+    fn is_error(icmp_type: u8) -> bool;
+
     /// Whether `address` must not be seen outside a host (RFC 1122 section 3.2.1.3, RFC 4291
     /// section 2.5.3).
     fn is_loopback(address: Self::Address) -> bool;
@@ -84,14 +92,18 @@ impl Family for V4 {
 
     #[inline(always)]
     fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip4>> {
+        let network = Self::quoted(packet, l3)?;
+        if network.end < network.l4 || network.end > packet.len() {
+            return None;
+        }
+        Some(network)
+    }
+
+    #[inline(always)]
+    fn quoted<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip4>> {
         let header: ipv4::Header = packet.read(l3)?;
         let header_len = header.header_len();
-        let total_len = header.total_length.get() as usize;
-        if header.version() != 4
-            || header_len < size_of::<ipv4::Header>()
-            || total_len < header_len
-            || l3 + total_len > packet.len()
-        {
+        if header.version() != 4 || header_len < size_of::<ipv4::Header>() {
             return None;
         }
         let fragment = if !header.is_fragment() {
@@ -106,9 +118,17 @@ impl Family for V4 {
             dst: header.dst,
             protocol: header.protocol,
             l4: l3 + header_len,
-            end: l3 + total_len,
+            end: l3 + header.total_length.get() as usize,
             fragment,
         })
+    }
+
+    #[inline(always)]
+    fn is_error(icmp_type: u8) -> bool {
+        matches!(
+            icmp_type,
+            icmp::UNREACHABLE_V4 | icmp::TIME_EXCEEDED_V4 | icmp::PARAMETER_PROBLEM_V4
+        )
     }
 
     #[inline(always)]

@@ -91,7 +91,7 @@ pub const NO_PORT: u32 = 0;
 /// Counters are loaded, added to and stored, not atomically added to: a locked instruction on each
 /// packet costs more than the whole look-up, and a direction of a flow stays on one CPU as long as
 /// the receive queues' hash says so. What two CPUs add in the same instant counts once.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow<C = Cell<u64>> {
     /// What the tuple becomes.
@@ -158,11 +158,3 @@ impl Flow {
         }
     }
 }
-
-impl Clone for FlowRecord {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl Copy for FlowRecord {}

@@ -34,7 +34,9 @@ pub struct Transport {
 pub enum Untranslatable {
     /// A later fragment: the ports are in another packet.
     Fragment,
-    /// Not TCP, UDP or an ICMP query.
+    /// An ICMP error, which is about another packet.
+    Error,
+    /// Not TCP, UDP or ICMP.
     Protocol,
     /// The packet ends before its transport header does.
     Truncated,
@@ -90,6 +92,9 @@ impl Transport {
                 // destination's in a reply.
                 let identifier = header.identifier.get();
                 let answers_query = header.kind == F::ECHO_REPLY;
+                if F::is_error(header.kind) {
+                    return Err(Untranslatable::Error);
+                }
                 if header.kind != F::ECHO_REQUEST && !answers_query {
                     return Err(Untranslatable::Protocol);
                 }

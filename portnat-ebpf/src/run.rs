@@ -12,9 +12,9 @@ use crate::tables::Maps;
 /// The next program's turn: `TCX_NEXT`, and clsact's `TC_ACT_UNSPEC`, which is the same number.
 const NEXT: i32 = TC_ACT_UNSPEC;
 
-/// How much of a packet is read at most: a link header, a network header with all its options, and
-/// a transport header.
-const HEADERS: usize = 14 + 60 + 20;
+/// How much of a packet is read at most: a link header, a network header with all its options, an
+/// ICMP error's header, and of what it quotes as much again with 8 bytes of transport header.
+const HEADERS: usize = 14 + 60 + 8 + 60 + 8;
 
 /// A packet comes in from an uplink; its network header lies at `L3`.
 #[inline(always)]
@@ -30,13 +30,13 @@ pub(crate) fn uplink_ingress<const L3: usize>(ctx: &TcContext) -> i32 {
 /// A packet goes out by an uplink; its network header lies at `L3`.
 #[inline(always)]
 pub(crate) fn uplink_egress<const L3: usize>(ctx: &TcContext) -> i32 {
-    let forwarded = metadata(ctx).ingress_ifindex != 0;
-    // What the host sends itself came in nowhere; its source is never a container's.
-    if !forwarded || !is_ours::<V4>(ctx) {
+    if !is_ours::<V4>(ctx) {
         return NEXT;
     }
+    // What the host sends itself came in nowhere.
+    let forwarded = metadata(ctx).ingress_ifindex != 0;
     let mut packet = Skb::with_headers(ctx, HEADERS);
-    let verdict = nat::egress::<V4, _, _>(&mut packet, L3, &maps(ctx));
+    let verdict = nat::egress::<V4, _, _>(&mut packet, L3, forwarded, &maps(ctx));
     conclude(ctx, verdict)
 }
 

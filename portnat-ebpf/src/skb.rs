@@ -20,11 +20,11 @@ impl Skb {
     #[inline(always)]
     pub(crate) fn with_headers(ctx: &TcContext, len: usize) -> Self {
         let skb = Skb { skb: ctx.skb.skb };
+        let len = if skb.len() < len { skb.len() } else { len };
         if skb.start() + len > skb.end() {
             // Some drivers leave headers in fragments. A failure shows at the first read.
-            let wanted = if skb.len() < len { skb.len() } else { len };
             // SAFETY: `skb` is this program's context.
-            unsafe { bpf_skb_pull_data(skb.skb, wanted as u32) };
+            unsafe { bpf_skb_pull_data(skb.skb, len as u32) };
         }
         skb
     }

@@ -2,6 +2,7 @@
 //! netfilter does in PREROUTING and POSTROUTING. In between routing, firewall and conntrack see one
 //! plain flow between the client and the container.
 
+mod error;
 mod open;
 mod rewrite;
 mod track;
@@ -33,8 +34,13 @@ pub fn ingress<F: Family, P: Packet, T: Tables<F>>(
     let Some(network) = F::network(packet, l3) else {
         return Verdict::Pass;
     };
-    let Ok(transport) = Transport::read::<F, P>(packet, &network) else {
-        return Verdict::Pass;
+    let transport = match Transport::read::<F, P>(packet, &network) {
+        Ok(transport) => transport,
+        Err(Untranslatable::Error) => {
+            return error::translate::<F, P, T>(packet, l3, &network, Side::Ingress, tables)
+                .unwrap_or(Verdict::Pass);
+        }
+        Err(_) => return Verdict::Pass,
     };
     let Some(settings) = tables.settings() else {
         return Verdict::Pass;
@@ -114,18 +120,35 @@ fn find_published<'t, F: Family, T: Tables<F>>(
 /// A packet goes out: replies from published ports get the host's address and port as their
 /// source, and what a masqueraded subnet sends gets this interface's address and a port of its own.
 ///
+/// Of what the host sends itself (`forwarded` is false) only its ICMP errors are looked at: they
+/// quote packets in translation.
+///
 /// `l3` is where the network header lies, in bytes.
 #[inline(always)]
 pub fn egress<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
     l3: usize,
+    forwarded: bool,
     tables: &T,
 ) -> Verdict {
     let Some(network) = F::network(packet, l3) else {
         return Verdict::Pass;
     };
+    if !forwarded && network.protocol != F::ICMP {
+        return Verdict::Pass;
+    }
     let transport = match Transport::read::<F, P>(packet, &network) {
+        Ok(_) if !forwarded => return Verdict::Pass,
         Ok(transport) => transport,
+        Err(Untranslatable::Error) => {
+            match error::translate::<F, P, T>(packet, l3, &network, Side::Egress, tables) {
+                Some(verdict) => return verdict,
+                None if tables.is_masqueraded(&network.src) => {
+                    return Verdict::Drop(DropReason::NoFlow);
+                }
+                None => return Verdict::Pass,
+            }
+        }
         // What cannot be translated must not leave with an inside address.
         Err(why) if tables.is_masqueraded(&network.src) => return Verdict::Drop(reason(why)),
         Err(_) => return Verdict::Pass,
@@ -188,7 +211,7 @@ fn masquerade_keeps<F: Family, T: Tables<F>>(
 const fn reason(why: Untranslatable) -> DropReason {
     match why {
         Untranslatable::Fragment => DropReason::Fragment,
-        Untranslatable::Protocol => DropReason::UnsupportedProtocol,
+        Untranslatable::Protocol | Untranslatable::Error => DropReason::UnsupportedProtocol,
         Untranslatable::Truncated => DropReason::Malformed,
     }
 }

@@ -38,12 +38,8 @@ fn apply<F: Family, P: Packet>(
 ) -> Option<()> {
     let src = F::Address::narrow(&translation.src);
     let dst = F::Address::narrow(&translation.dst);
-    let src_port = Be16::new(translation.src_port);
-    let dst_port = Be16::new(translation.dst_port);
     let addresses = replaced(replaced(Sum::ZERO, &tuple.src, &src), &tuple.dst, &dst);
-    let ports = Sum::ZERO
-        .replace16(Be16::new(tuple.src_port).raw(), src_port.raw())
-        .replace16(Be16::new(tuple.dst_port).raw(), dst_port.raw());
+    let ports = ports(tuple, translation.src_port, translation.dst_port);
     let pseudo = if transport.pseudo_header {
         addresses
     } else {
@@ -56,29 +52,51 @@ fn apply<F: Family, P: Packet>(
         ports,
         transport.checksum_optional,
     )?;
-    if let Some(at) = F::HEADER_CHECKSUM {
-        let old: u16 = packet.read(l3 + at)?;
-        packet.write(l3 + at, addresses.apply(old))?;
-    }
-    if src != tuple.src {
-        packet.write(l3 + F::SRC, src)?;
-    }
-    if dst != tuple.dst {
-        packet.write(l3 + F::DST, dst)?;
-    }
+    write_addresses::<F, P>(packet, l3, (tuple.src, tuple.dst), (src, dst))?;
     // An ICMP query has one field for both; the end that has no port stays zero.
     if translation.src_port != tuple.src_port {
-        packet.write(transport.src_port_at, src_port)?;
+        packet.write(transport.src_port_at, Be16::new(translation.src_port))?;
     }
     if translation.dst_port != tuple.dst_port {
-        packet.write(transport.dst_port_at, dst_port)?;
+        packet.write(transport.dst_port_at, Be16::new(translation.dst_port))?;
+    }
+    Some(())
+}
+
+/// What the replacement of a tuple's ports by others adds to a sum.
+#[inline(always)]
+pub(super) fn ports<A>(tuple: &Tuple<A>, src_port: u16, dst_port: u16) -> Sum {
+    Sum::ZERO
+        .replace16(Be16::new(tuple.src_port).raw(), Be16::new(src_port).raw())
+        .replace16(Be16::new(tuple.dst_port).raw(), Be16::new(dst_port).raw())
+}
+
+/// Replaces the addresses (source, destination) of the network header at `l3` and brings its own
+/// checksum up to date.
+#[inline(always)]
+pub(super) fn write_addresses<F: Family, P: Packet>(
+    packet: &mut P,
+    l3: usize,
+    old: (F::Address, F::Address),
+    new: (F::Address, F::Address),
+) -> Option<()> {
+    if let Some(at) = F::HEADER_CHECKSUM {
+        let addresses = replaced(replaced(Sum::ZERO, &old.0, &new.0), &old.1, &new.1);
+        let checksum: u16 = packet.read(l3 + at)?;
+        packet.write(l3 + at, addresses.apply(checksum))?;
+    }
+    if new.0 != old.0 {
+        packet.write(l3 + F::SRC, new.0)?;
+    }
+    if new.1 != old.1 {
+        packet.write(l3 + F::DST, new.1)?;
     }
     Some(())
 }
 
 /// `sum` and the replacement of one address by another.
 #[inline(always)]
-fn replaced<A: Address>(mut sum: Sum, old: &A, new: &A) -> Sum {
+pub(super) fn replaced<A: Address>(mut sum: Sum, old: &A, new: &A) -> Sum {
     for (old, new) in old.words().iter().zip(new.words()) {
         sum = sum.replace(*old, *new);
     }

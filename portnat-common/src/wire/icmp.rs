@@ -1,4 +1,5 @@
-//! ICMP, RFC 792: the echo query and its reply.
+//! ICMP, RFC 792: the echo query and its reply, and errors, which quote the packet that they are
+//! about.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -12,6 +13,15 @@ pub const CHECKSUM: usize = 2;
 pub const ECHO_REPLY_V4: u8 = 0;
 /// Type of an echo request over IPv4.
 pub const ECHO_REQUEST_V4: u8 = 8;
+
+/// Length in bytes of an error's header; the quoted packet follows.
+pub const ERROR_HEADER_LEN: usize = 8;
+/// Type of "destination unreachable", among them "fragmentation needed", over IPv4.
+pub const UNREACHABLE_V4: u8 = 3;
+/// Type of "time exceeded" over IPv4.
+pub const TIME_EXCEEDED_V4: u8 = 11;
+/// Type of "parameter problem" over IPv4.
+pub const PARAMETER_PROBLEM_V4: u8 = 12;
 
 /// The header of an echo message.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]

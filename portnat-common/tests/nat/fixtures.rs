@@ -9,44 +9,44 @@ use portnat_common::{Bytes, DropReason, V4, Verdict, nat};
 const SYN: u8 = tcp::SYN;
 const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
 const ACK: u8 = tcp::ACK;
-const CLIENT: &str = "198.51.100.7:40000";
-const HOST: &str = "192.0.2.1:8080";
-const TARGET: &str = "172.17.0.2:80";
+pub(crate) const CLIENT: &str = "198.51.100.7:40000";
+pub(crate) const HOST: &str = "192.0.2.1:8080";
+pub(crate) const TARGET: &str = "172.17.0.2:80";
 
-fn web() -> World {
+pub(crate) fn web() -> World {
     World::new()
         .publish(protocol::TCP, "0.0.0.0", 8080, TARGET)
         .publish(protocol::UDP, "0.0.0.0", 8080, TARGET)
 }
 
 /// Runs a packet in from the uplink.
-fn ingress(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
+pub(crate) fn ingress(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
     let mut frame = packet.frame();
     let verdict = nat::ingress::<V4, _, _>(&mut Bytes(&mut frame), 14, world);
     (verdict, frame)
 }
 
 /// Runs a packet out by the uplink.
-fn egress(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
+pub(crate) fn egress(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
     let mut frame = packet.frame();
-    let verdict = nat::egress::<V4, _, _>(&mut Bytes(&mut frame), 14, world);
+    let verdict = nat::egress::<V4, _, _>(&mut Bytes(&mut frame), 14, true, world);
     (verdict, frame)
 }
 
 #[track_caller]
-fn becomes((verdict, frame): (Verdict, Vec<u8>), expected: &Packet) {
+pub(crate) fn becomes((verdict, frame): (Verdict, Vec<u8>), expected: &Packet) {
     assert_eq!(verdict, Verdict::Translated);
     assert_eq!(frame, expected.frame(), "expected {expected:?}");
 }
 
 #[track_caller]
-fn passes((verdict, frame): (Verdict, Vec<u8>), packet: &Packet) {
+pub(crate) fn passes((verdict, frame): (Verdict, Vec<u8>), packet: &Packet) {
     assert_eq!(verdict, Verdict::Pass);
     assert_eq!(frame, packet.frame(), "a packet that passes is not touched");
 }
 
 #[track_caller]
-fn is_dropped((verdict, _): (Verdict, Vec<u8>), reason: DropReason) {
+pub(crate) fn is_dropped((verdict, _): (Verdict, Vec<u8>), reason: DropReason) {
     assert_eq!(verdict, Verdict::Drop(reason));
 }
 
@@ -231,7 +231,7 @@ fn an_inside_address_never_leaks() {
     let mut truncated = out(Tcp(SYN)).frame();
     truncated.truncate(14 + 20 + 10);
     truncated[17] = 30;
-    let verdict = nat::egress::<V4, _, _>(&mut Bytes(&mut truncated), 14, &world);
+    let verdict = nat::egress::<V4, _, _>(&mut Bytes(&mut truncated), 14, true, &world);
     assert_eq!(verdict, Verdict::Drop(DropReason::Malformed));
     let world = web().without_egress_address();
     is_dropped(egress(&world, &out(Udp)), DropReason::NoEgressAddress);

@@ -75,7 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn run(world: &World, side: Side, frame: &mut [u8]) -> Verdict {
     match side {
         Side::Ingress => nat::ingress::<V4, _, _>(&mut Bytes(frame), 14, world),
-        Side::Egress => nat::egress::<V4, _, _>(&mut Bytes(frame), 14, world),
+        Side::Egress => nat::egress::<V4, _, _>(&mut Bytes(frame), 14, true, world),
     }
 }
 
@@ -137,7 +137,7 @@ proptest! {
             let verdict = if ingress {
                 nat::ingress::<V4, _, _>(&mut Bytes(&mut bytes), l3, &world)
             } else {
-                nat::egress::<V4, _, _>(&mut Bytes(&mut bytes), l3, &world)
+                nat::egress::<V4, _, _>(&mut Bytes(&mut bytes), l3, true, &world)
             };
             if verdict == Verdict::Pass {
                 prop_assert_eq!(&bytes, &frame);

@@ -162,6 +162,37 @@ fn lying_lengths_pass_untouched_and_stay_inside_outwards() {
 }
 
 #[test]
+fn icmp_errors_in_both_directions_and_of_the_host_itself() {
+    let error = |router, quoted: &Packet| {
+        let bytes = &quoted.network()[..28];
+        packet(
+            Carries::FragmentationNeeded,
+            router,
+            &quoted.src.to_string(),
+        )
+        .saying(bytes)
+    };
+    let ack = |src, dst| packet(Tcp(tcp::ACK), src, dst);
+    let router = "198.51.100.254:0";
+    let mut host = web();
+    becomes(
+        host.ingress(&packet(SYN, CLIENT, HOST).frame()),
+        &packet(SYN, CLIENT, TARGET),
+    );
+
+    let inwards = host.ingress(&error(router, &ack(HOST, CLIENT)).frame());
+    becomes(inwards, &error(router, &ack(TARGET, CLIENT)));
+    let outwards = host.egress(&error(TARGET, &ack(CLIENT, TARGET)).frame());
+    becomes(outwards, &error(HOST, &ack(CLIENT, HOST)));
+    let own = error("192.0.2.1:0", &ack(CLIENT, TARGET)).frame();
+    let own = host
+        .datapath
+        .test_run("uplink_out", &own, 0)
+        .expect("running");
+    becomes(own, &error("192.0.2.1:0", &ack(CLIENT, HOST)));
+}
+
+#[test]
 fn a_land_packet_and_other_families_pass() {
     let mut host = web();
     let mut ipv6 = packet(SYN, CLIENT, HOST).frame();

@@ -112,7 +112,7 @@ proptest! {
             let (verdict, loaded) = if *inbound {
                 (nat::ingress::<V4, _, _>(&mut Bytes(&mut native), 14, &world), host.ingress(&frame))
             } else {
-                (nat::egress::<V4, _, _>(&mut Bytes(&mut native), 14, &world), host.egress(&frame))
+                (nat::egress::<V4, _, _>(&mut Bytes(&mut native), 14, true, &world), host.egress(&frame))
             };
             prop_assert_eq!(verdict_of(verdict), loaded.0, "{:?}: {:?}", packet, verdict);
             if world.has_rolled_dice() {

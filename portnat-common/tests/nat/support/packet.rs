@@ -3,6 +3,7 @@
 
 use std::net::SocketAddrV4;
 
+use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::{
     EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header, Icmpv4Type, IpFragOffset, IpNumber,
     Ipv4Header, Ipv4Options, TcpHeader, UdpHeader,
@@ -21,6 +22,8 @@ pub(crate) enum Carries {
     EchoRequest,
     /// An ICMP echo reply; its identifier is the destination's port.
     EchoReply,
+    /// An ICMP error; the payload is what it quotes.
+    FragmentationNeeded,
     /// A protocol that has no ports.
     Protocol(u8),
 }
@@ -117,7 +120,9 @@ impl Packet {
         match self.carries {
             Carries::Tcp(_) => IpNumber::TCP,
             Carries::Udp | Carries::UdpUnchecked => IpNumber::UDP,
-            Carries::EchoRequest | Carries::EchoReply => IpNumber::ICMP,
+            Carries::EchoRequest | Carries::EchoReply | Carries::FragmentationNeeded => {
+                IpNumber::ICMP
+            }
             Carries::Protocol(number) => IpNumber(number),
         }
     }
@@ -168,6 +173,11 @@ impl Packet {
                     seq: 1,
                 };
                 let kind = Icmpv4Type::EchoReply(echo);
+                bytes.extend(Icmpv4Header::with_checksum(kind, payload).to_bytes());
+            }
+            Carries::FragmentationNeeded => {
+                let header = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1400 };
+                let kind = Icmpv4Type::DestinationUnreachable(header);
                 bytes.extend(Icmpv4Header::with_checksum(kind, payload).to_bytes());
             }
             Carries::Protocol(_) => {}
