@@ -4,6 +4,7 @@ use crate::family::Family;
 use crate::flow::Flow;
 use crate::published::{Published, PublishedKey};
 use crate::settings::{Settings, Ticks};
+use crate::subnet::Subnet;
 use crate::tuple::Tuple;
 
 /// Why an entry was not inserted.
@@ -41,8 +42,11 @@ pub trait Tables<F: Family> {
     /// Whether `address` is one of the host's own.
     fn is_local(&self, address: &F::Address) -> bool;
 
-    /// Whether `address` lies in a subnet whose packets are masqueraded.
-    fn is_masqueraded(&self, address: &F::Address) -> bool;
+    /// The inside subnet that `address` lies in.
+    fn subnet(&self, address: &F::Address) -> Option<&Subnet>;
+
+    /// Index of the interface of this hook.
+    fn interface(&self) -> u32;
 
     /// The address that masqueraded packets take at the interface of this hook.
     fn egress_address(&self) -> Option<F::Address>;

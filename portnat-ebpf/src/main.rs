@@ -1,7 +1,8 @@
 //! portnat's eBPF programs: thin entry points that hand a packet to `portnat-common`.
 //!
-//! Each interface gets a program on its way in and one on its way out; interfaces without a link
-//! layer (tun, WireGuard) get the `_l3` ones, whose packets begin with the network header.
+//! Uplinks and bridges get a program on their way in and one on their way out, a bridge's ports one
+//! on their way in. Uplinks without a link layer (tun, WireGuard) get the `_l3` ones, whose packets
+//! begin with the network header.
 
 #![no_std]
 #![no_main]
@@ -15,30 +16,41 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use portnat_common::wire::ethernet;
 
-use crate::run::{uplink_egress, uplink_ingress};
+use portnat_common::nat::Leaving;
 
-/// In from an uplink that has Ethernet headers.
+use crate::run::{egress, ingress};
+
+/// Where the network header lies behind an Ethernet header.
+const ETHERNET: usize = ethernet::HEADER_LEN;
+
+/// In from an uplink, a bridge or a bridge's port.
 #[classifier]
-pub(crate) fn uplink_in(ctx: TcContext) -> i32 {
-    uplink_ingress::<{ ethernet::HEADER_LEN }>(&ctx)
+pub(crate) fn nat_in(ctx: TcContext) -> i32 {
+    ingress::<ETHERNET>(&ctx)
 }
 
-/// Out by an uplink that has Ethernet headers.
+/// Out by an uplink.
 #[classifier]
 pub(crate) fn uplink_out(ctx: TcContext) -> i32 {
-    uplink_egress::<{ ethernet::HEADER_LEN }>(&ctx)
+    egress::<ETHERNET>(&ctx, Leaving::Outside)
+}
+
+/// Out by a bridge, to a container.
+#[classifier]
+pub(crate) fn bridge_out(ctx: TcContext) -> i32 {
+    egress::<ETHERNET>(&ctx, Leaving::Inside)
 }
 
 /// In from an uplink without a link layer.
 #[classifier]
-pub(crate) fn uplink_in_l3(ctx: TcContext) -> i32 {
-    uplink_ingress::<0>(&ctx)
+pub(crate) fn nat_in_l3(ctx: TcContext) -> i32 {
+    ingress::<0>(&ctx)
 }
 
 /// Out by an uplink without a link layer.
 #[classifier]
 pub(crate) fn uplink_out_l3(ctx: TcContext) -> i32 {
-    uplink_egress::<0>(&ctx)
+    egress::<0>(&ctx, Leaving::Outside)
 }
 
 /// The datapath's clock. Never attached: userspace runs it to learn what time it is for the flows.

@@ -4,7 +4,9 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use portnat_common::ports::BITMAP_WORDS;
-use portnat_common::{DropReason, FlowRecord, Ip4, Published, PublishedKey, Settings, Tuple};
+use portnat_common::{
+    DropReason, FlowRecord, Ip4, Published, PublishedKey, Settings, Subnet, Tuple,
+};
 
 /// Flows of IPv4, an entry a direction. Not LRU: an evicted half breaks a connection. Preallocated,
 /// because an insertion must not wait for memory. Userspace sets the size.
@@ -24,9 +26,10 @@ pub(crate) static PORTS: Array<u64> = Array::with_max_entries(BITMAP_WORDS, 0);
 #[map]
 pub(crate) static LOCAL4: HashMap<Ip4, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
-/// Prefixes of IPv4 whose packets are masqueraded.
+/// Inside subnets of IPv4.
 #[map]
-pub(crate) static SUBNETS4: LpmTrie<Ip4, u32> = LpmTrie::with_max_entries(4096, BPF_F_NO_PREALLOC);
+pub(crate) static SUBNETS4: LpmTrie<Ip4, Subnet> =
+    LpmTrie::with_max_entries(4096, BPF_F_NO_PREALLOC);
 
 /// By interface index: the IPv4 address that masqueraded packets take there.
 #[map]

@@ -3,7 +3,8 @@
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
-use portnat_common::{DropReason, Family, V4, Verdict, nat};
+use portnat_common::nat::{self, Leaving};
+use portnat_common::{DropReason, Family, V4, Verdict};
 
 use crate::maps::DROPS;
 use crate::skb::Skb;
@@ -16,9 +17,9 @@ const NEXT: i32 = TC_ACT_UNSPEC;
 /// ICMP error's header, and of what it quotes as much again with 8 bytes of transport header.
 const HEADERS: usize = 14 + 60 + 8 + 60 + 8;
 
-/// A packet comes in from an uplink; its network header lies at `L3`.
+/// A packet comes in; its network header lies at `L3`.
 #[inline(always)]
-pub(crate) fn uplink_ingress<const L3: usize>(ctx: &TcContext) -> i32 {
+pub(crate) fn ingress<const L3: usize>(ctx: &TcContext) -> i32 {
     if !is_ours::<V4>(ctx) {
         return NEXT;
     }
@@ -27,16 +28,16 @@ pub(crate) fn uplink_ingress<const L3: usize>(ctx: &TcContext) -> i32 {
     conclude(ctx, verdict)
 }
 
-/// A packet goes out by an uplink; its network header lies at `L3`.
+/// A packet goes out; its network header lies at `L3`.
 #[inline(always)]
-pub(crate) fn uplink_egress<const L3: usize>(ctx: &TcContext) -> i32 {
+pub(crate) fn egress<const L3: usize>(ctx: &TcContext, leaving: Leaving) -> i32 {
     if !is_ours::<V4>(ctx) {
         return NEXT;
     }
     // What the host sends itself came in nowhere.
     let forwarded = metadata(ctx).ingress_ifindex != 0;
     let mut packet = Skb::with_headers(ctx, HEADERS);
-    let verdict = nat::egress::<V4, _, _>(&mut packet, L3, forwarded, &maps(ctx));
+    let verdict = nat::egress::<V4, _, _>(&mut packet, L3, forwarded, leaving, &maps(ctx));
     conclude(ctx, verdict)
 }
 
@@ -51,9 +52,7 @@ fn is_ours<F: Family>(ctx: &TcContext) -> bool {
 /// The maps as seen from the hook's interface.
 #[inline(always)]
 fn maps(ctx: &TcContext) -> Maps {
-    Maps {
-        interface: metadata(ctx).ifindex,
-    }
+    Maps::at(metadata(ctx).ifindex)
 }
 
 /// What the kernel knows of the packet.
@@ -76,7 +75,7 @@ fn conclude(ctx: &TcContext, verdict: Verdict) -> i32 {
         ctx,
         "dropped {} bytes at interface {}: {}",
         ctx.len(),
-        maps(ctx).interface,
+        metadata(ctx).ifindex,
         reason.name()
     );
     TC_ACT_SHOT

@@ -7,7 +7,8 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_jiffies64};
 use aya_ebpf::maps::lpm_trie::Key;
 use portnat_common::ports::bitmap_position;
 use portnat_common::{
-    Flow, FlowRecord, Ip4, Published, PublishedKey, Refusal, Settings, Tables, Ticks, Tuple, V4,
+    Flow, FlowRecord, Ip4, Published, PublishedKey, Refusal, Settings, Subnet, Tables, Ticks,
+    Tuple, V4,
 };
 
 use crate::maps::{EGRESS4, FLOWS4, LOCAL4, PORTS, PUBLISHED4, SETTINGS, SUBNETS4};
@@ -17,8 +18,15 @@ const EXISTS: i32 = -17;
 
 /// The maps as seen from a hook on one interface.
 pub(crate) struct Maps {
-    /// Index of the interface.
-    pub(crate) interface: u32,
+    interface: u32,
+}
+
+impl Maps {
+    /// As seen from the interface with that index.
+    #[inline(always)]
+    pub(crate) const fn at(interface: u32) -> Self {
+        Maps { interface }
+    }
 }
 
 /// The time.
@@ -81,8 +89,13 @@ impl Tables<V4> for Maps {
     }
 
     #[inline(always)]
-    fn is_masqueraded(&self, address: &Ip4) -> bool {
-        SUBNETS4.get(Key::new(32, *address)).is_some()
+    fn subnet(&self, address: &Ip4) -> Option<&Subnet> {
+        SUBNETS4.get(Key::new(32, *address))
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.interface
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::datapath::{Collector, Datapath, LoadOptions};
-use crate::model::{Desired, Intent, allocate};
+use crate::model::{Desired, Intent, Role, allocate};
 use crate::net::{
     Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range, remove_clsact, snapshot,
     ticks_per_second,
@@ -190,7 +190,11 @@ impl Daemon {
     }
 
     fn report_uplinks(&mut self, desired: &Desired) {
-        for (index, uplink) in &desired.uplinks {
+        let uplinks = desired
+            .interfaces
+            .iter()
+            .filter(|(_, link)| link.role == Role::Uplink);
+        for (index, uplink) in uplinks {
             if self.reported.insert(*index) {
                 match desired.egress.get(index) {
                     Some(address) => {
@@ -207,6 +211,9 @@ impl Daemon {
             }
         }
         self.reported
-            .retain(|index| desired.uplinks.contains_key(index));
+            .retain(|index| desired.interfaces.contains_key(index));
+        if self.reported.is_empty() {
+            warn!("there is no uplink: nothing comes in from outside until one appears");
+        }
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn translate<F: Family, P: Packet, T: Tables<F>>(
     let (new_src, new_dst) = match side {
         Side::Ingress => (outer.src, src),
         // An error that the host makes comes from its own address already.
-        Side::Egress if tables.is_masqueraded(&outer.src) => (dst, outer.dst),
+        Side::Egress if tables.subnet(&outer.src).is_some() => (dst, outer.dst),
         Side::Egress => (outer.src, outer.dst),
     };
     let written = write::<F, P>(

@@ -8,11 +8,12 @@ mod rewrite;
 mod track;
 
 use crate::address::Address;
-use crate::family::{Family, Fragment};
+use crate::family::{Family, Fragment, Network};
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
 use crate::published::PublishedKey;
 use crate::settings::Settings;
+use crate::subnet::Subnet;
 use crate::tables::Tables;
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
@@ -21,8 +22,8 @@ use open::{Opening, open};
 use rewrite::rewrite;
 use track::{Hit, track};
 
-/// A packet comes in from outside: replies to masqueraded flows and requests to published ports
-/// get the container's address as their destination.
+/// A packet comes in, from outside or from a container: replies to masqueraded flows and requests
+/// to published ports get the container's address as their destination.
 ///
 /// `l3` is where the network header lies, in bytes.
 #[inline(always)]
@@ -117,8 +118,19 @@ fn find_published<'t, F: Family, T: Tables<F>>(
         .filter(|_| tables.is_local(&tuple.dst))
 }
 
+/// Where a packet goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// By an uplink: what comes from a masqueraded subnet gets this interface's address, and what
+    /// cannot be translated stays inside.
+    Outside,
+    /// By a bridge, to a container: only what a container of this very bridge sends to a published
+    /// port is masqueraded, or the answers would go to it directly and from the wrong address.
+    Inside,
+}
+
 /// A packet goes out: replies from published ports get the host's address and port as their
-/// source, and what a masqueraded subnet sends gets this interface's address and a port of its own.
+/// source, and what is masqueraded gets this interface's address and a port of its own.
 ///
 /// Of what the host sends itself (`forwarded` is false) only its ICMP errors are looked at: they
 /// quote packets in translation.
@@ -129,6 +141,7 @@ pub fn egress<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
     l3: usize,
     forwarded: bool,
+    leaving: Leaving,
     tables: &T,
 ) -> Verdict {
     let Some(network) = F::network(packet, l3) else {
@@ -143,15 +156,10 @@ pub fn egress<F: Family, P: Packet, T: Tables<F>>(
         Err(Untranslatable::Error) => {
             match error::translate::<F, P, T>(packet, l3, &network, Side::Egress, tables) {
                 Some(verdict) => return verdict,
-                None if tables.is_masqueraded(&network.src) => {
-                    return Verdict::Drop(DropReason::NoFlow);
-                }
-                None => return Verdict::Pass,
+                None => return untranslatable(tables, leaving, &network, DropReason::NoFlow),
             }
         }
-        // What cannot be translated must not leave with an inside address.
-        Err(why) if tables.is_masqueraded(&network.src) => return Verdict::Drop(reason(why)),
-        Err(_) => return Verdict::Pass,
+        Err(why) => return untranslatable(tables, leaving, &network, reason(why)),
     };
     let Some(settings) = tables.settings() else {
         return Verdict::Pass;
@@ -167,7 +175,14 @@ pub fn egress<F: Family, P: Packet, T: Tables<F>>(
             return rewrite::<F, P>(packet, l3, &tuple, &transport, &flow.translation);
         }
     }
-    if !tables.is_masqueraded(&tuple.src) {
+    let Some(subnet) = tables.subnet(&tuple.src) else {
+        return Verdict::Pass;
+    };
+    let masquerade = match leaving {
+        Leaving::Outside => subnet.is_masqueraded(),
+        Leaving::Inside => is_hairpin(tables, subnet, &tuple),
+    };
+    if !masquerade {
         return Verdict::Pass;
     }
     if network.fragment != Fragment::Whole {
@@ -192,6 +207,39 @@ pub fn egress<F: Family, P: Packet, T: Tables<F>>(
     match open::<F, T>(tables, settings, &opening) {
         Ok(translation) => rewrite::<F, P>(packet, l3, &tuple, &transport, &translation),
         Err(reason) => Verdict::Drop(reason),
+    }
+}
+
+/// Whether a packet is on its way from a container of this bridge through a published port back to
+/// this bridge: then its answers have an entry already.
+#[inline(always)]
+fn is_hairpin<F: Family, T: Tables<F>>(
+    tables: &T,
+    subnet: &Subnet,
+    tuple: &Tuple<F::Address>,
+) -> bool {
+    let answer = Tuple {
+        side: Side::Egress,
+        ..tuple.reverse()
+    };
+    subnet.bridge == tables.interface()
+        && tables
+            .flow(&answer)
+            .is_some_and(|flow| flow.port_id != crate::flow::NO_PORT)
+}
+
+/// What becomes of a packet without a translation: with an inside address it must not leave.
+#[inline(always)]
+fn untranslatable<F: Family, T: Tables<F>>(
+    tables: &T,
+    leaving: Leaving,
+    network: &Network<F::Address>,
+    reason: DropReason,
+) -> Verdict {
+    let inside = tables.subnet(&network.src);
+    match leaving {
+        Leaving::Outside if inside.is_some_and(Subnet::is_masqueraded) => Verdict::Drop(reason),
+        _ => Verdict::Pass,
     }
 }
 

@@ -1,5 +1,6 @@
 //! ICMP errors about translated packets.
 
+use portnat_common::nat::Leaving;
 use portnat_common::wire::tcp;
 use portnat_common::{Bytes, DropReason, V4, Verdict, nat};
 
@@ -71,7 +72,8 @@ fn an_error_of_the_host_itself_keeps_its_source() {
     let world = published();
     let quoted = |dst| packet(Tcp(ACK), CLIENT, dst);
     let mut frame = error("192.0.2.1:0", &quoted(TARGET), 28).frame();
-    let verdict = nat::egress::<V4, _, _>(&mut Bytes(&mut frame), 14, false, &world);
+    let verdict =
+        nat::egress::<V4, _, _>(&mut Bytes(&mut frame), 14, false, Leaving::Outside, &world);
     becomes((verdict, frame), &error("192.0.2.1:0", &quoted(HOST), 28));
 }
 

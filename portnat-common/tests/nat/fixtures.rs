@@ -3,12 +3,13 @@
 use crate::support::packet::Carries::{EchoReply, EchoRequest, Protocol, Tcp, Udp, UdpUnchecked};
 use crate::support::packet::{Packet, packet};
 use crate::support::world::World;
+use portnat_common::nat::Leaving;
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{Bytes, DropReason, V4, Verdict, nat};
 
-const SYN: u8 = tcp::SYN;
-const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
-const ACK: u8 = tcp::ACK;
+pub(crate) const SYN: u8 = tcp::SYN;
+pub(crate) const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
+pub(crate) const ACK: u8 = tcp::ACK;
 pub(crate) const CLIENT: &str = "198.51.100.7:40000";
 pub(crate) const HOST: &str = "192.0.2.1:8080";
 pub(crate) const TARGET: &str = "172.17.0.2:80";
@@ -29,7 +30,8 @@ pub(crate) fn ingress(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
 /// Runs a packet out by the uplink.
 pub(crate) fn egress(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
     let mut frame = packet.frame();
-    let verdict = nat::egress::<V4, _, _>(&mut Bytes(&mut frame), 14, true, world);
+    let verdict =
+        nat::egress::<V4, _, _>(&mut Bytes(&mut frame), 14, true, Leaving::Outside, world);
     (verdict, frame)
 }
 
@@ -51,7 +53,7 @@ pub(crate) fn is_dropped((verdict, _): (Verdict, Vec<u8>), reason: DropReason) {
 }
 
 /// The source port of a translated packet, as its frame has it.
-fn source_port(frame: &[u8]) -> u16 {
+pub(crate) fn source_port(frame: &[u8]) -> u16 {
     u16::from_be_bytes([frame[34], frame[35]])
 }
 
@@ -231,7 +233,13 @@ fn an_inside_address_never_leaks() {
     let mut truncated = out(Tcp(SYN)).frame();
     truncated.truncate(14 + 20 + 10);
     truncated[17] = 30;
-    let verdict = nat::egress::<V4, _, _>(&mut Bytes(&mut truncated), 14, true, &world);
+    let verdict = nat::egress::<V4, _, _>(
+        &mut Bytes(&mut truncated),
+        14,
+        true,
+        Leaving::Outside,
+        &world,
+    );
     assert_eq!(verdict, Verdict::Drop(DropReason::Malformed));
     let world = web().without_egress_address();
     is_dropped(egress(&world, &out(Udp)), DropReason::NoEgressAddress);

@@ -2,5 +2,6 @@
 
 mod errors;
 mod fixtures;
+mod hairpin;
 mod properties;
 mod support;

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::support::packet::{Carries, Packet, packet};
 use crate::support::world::World;
+use portnat_common::nat::Leaving;
 use portnat_common::ports::PortPool;
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{Bytes, Side, V4, Verdict, nat};
@@ -75,7 +76,9 @@ fn step() -> impl Strategy<Value = Step> {
 fn run(world: &World, side: Side, frame: &mut [u8]) -> Verdict {
     match side {
         Side::Ingress => nat::ingress::<V4, _, _>(&mut Bytes(frame), 14, world),
-        Side::Egress => nat::egress::<V4, _, _>(&mut Bytes(frame), 14, true, world),
+        Side::Egress => {
+            nat::egress::<V4, _, _>(&mut Bytes(frame), 14, true, Leaving::Outside, world)
+        }
     }
 }
 
@@ -137,7 +140,7 @@ proptest! {
             let verdict = if ingress {
                 nat::ingress::<V4, _, _>(&mut Bytes(&mut bytes), l3, &world)
             } else {
-                nat::egress::<V4, _, _>(&mut Bytes(&mut bytes), l3, true, &world)
+                nat::egress::<V4, _, _>(&mut Bytes(&mut bytes), l3, true, Leaving::Outside, &world)
             };
             if verdict == Verdict::Pass {
                 prop_assert_eq!(&bytes, &frame);

@@ -12,6 +12,7 @@ use nix::libc::{EEXIST, EINVAL, EOPNOTSUPP};
 
 use super::error::{DatapathError, errno};
 use super::load::Datapath;
+use crate::model::{Interface, Role};
 use crate::net::LinkLayer;
 
 /// Where a clsact filter of ours lies: "pn" as a number, behind most others.
@@ -30,7 +31,7 @@ pub enum AttachMode {
     Clsact,
 }
 
-/// A hook of an uplink.
+/// A hook of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hook {
     /// Packets come in.
@@ -44,18 +45,25 @@ impl Hook {
     pub const ALL: [Hook; 2] = [Hook::Ingress, Hook::Egress];
 
     /// Every program that is attached somewhere.
-    pub(super) const PROGRAMS: [&'static str; 4] =
-        ["uplink_in", "uplink_out", "uplink_in_l3", "uplink_out_l3"];
+    pub(super) const PROGRAMS: [&'static str; 5] = [
+        "nat_in",
+        "uplink_out",
+        "bridge_out",
+        "nat_in_l3",
+        "uplink_out_l3",
+    ];
 
-    /// The program for this hook, where packets begin with Ethernet's header or with none: the
-    /// model makes no interface with another header an uplink.
-    #[must_use]
-    pub const fn program(self, layer: LinkLayer) -> &'static str {
-        match (self, layer) {
-            (Hook::Ingress, LinkLayer::Ethernet) => "uplink_in",
-            (Hook::Egress, LinkLayer::Ethernet) => "uplink_out",
-            (Hook::Ingress, _) => "uplink_in_l3",
-            (Hook::Egress, _) => "uplink_out_l3",
+    /// The program for this hook of an interface, if there is one. Packets begin with Ethernet's
+    /// header or with none: the model attaches to no interface with another header.
+    pub(super) fn program(self, interface: &Interface) -> Option<&'static str> {
+        let ethernet = interface.layer == LinkLayer::Ethernet;
+        match (self, interface.role) {
+            (Hook::Ingress, _) if ethernet => Some("nat_in"),
+            (Hook::Ingress, _) => Some("nat_in_l3"),
+            (Hook::Egress, Role::Uplink) if ethernet => Some("uplink_out"),
+            (Hook::Egress, Role::Uplink) => Some("uplink_out_l3"),
+            (Hook::Egress, Role::Bridge) => Some("bridge_out"),
+            (Hook::Egress, Role::Port) => None,
         }
     }
 
@@ -69,7 +77,7 @@ impl Hook {
 
 /// A program at a hook.
 pub(super) struct Attachment {
-    program: &'static str,
+    pub(super) program: &'static str,
     link: SchedClassifierLinkId,
     /// The interface whose clsact queueing discipline we added, to be removed with the filter.
     pub(super) added_qdisc: bool,
@@ -82,9 +90,8 @@ impl Datapath {
         index: u32,
         interface: &str,
         hook: Hook,
-        layer: LinkLayer,
+        name: &'static str,
     ) -> Result<(), DatapathError> {
-        let name = hook.program(layer);
         let failed = |error: &ProgramError| DatapathError::attach(name, interface, error);
         let attachment = match self.mode {
             AttachMode::Tcx => self

@@ -8,13 +8,13 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{MapError, PerCpuArray};
 use ipnet::Ipv4Net;
 use portnat_common::ports::bitmap_position;
-use portnat_common::{DropReason, Ip4, Published, PublishedKey};
+use portnat_common::{DropReason, Ip4, Published, PublishedKey, Subnet};
 
 use super::attach::Hook;
 use super::error::DatapathError;
 use super::load::Datapath;
 use super::pod::Plain;
-use crate::model::Desired;
+use crate::model::{Desired, Interface};
 
 impl Datapath {
     /// Makes tables and attachments what `desired` says.
@@ -39,14 +39,15 @@ impl Datapath {
         self.sync_hash("EGRESS4", &old_egress, &new_egress)?;
         self.sync_subnets(&applied, desired)?;
         self.sync_published(&applied, desired)?;
-        let qdiscs = self.sync_uplinks(desired)?;
+        let qdiscs = self.sync_attachments(desired)?;
         self.applied = desired.clone();
         Ok(qdiscs)
     }
 
     /// Detaches everything from everywhere; what [`Datapath::apply`] returns.
     pub fn detach_all(&mut self) -> Vec<u32> {
-        self.sync_uplinks(&Desired::default()).unwrap_or_default()
+        self.sync_attachments(&Desired::default())
+            .unwrap_or_default()
     }
 
     /// Makes a hash table that holds `old` hold `new`.
@@ -75,11 +76,18 @@ impl Datapath {
         let failed = |error| DatapathError::table(TABLE, error);
         let key =
             |net: &Ipv4Net| Key::new(u32::from(net.prefix_len()), Plain(Ip4::from(net.network())));
-        let mut map: LpmTrie<_, Plain<Ip4>, u32> = self.map(TABLE)?.try_into().map_err(failed)?;
-        for net in new.subnets.difference(&old.subnets) {
-            map.insert(&key(net), 1, 0).map_err(failed)?;
+        let mut map: LpmTrie<_, Plain<Ip4>, Plain<Subnet>> =
+            self.map(TABLE)?.try_into().map_err(failed)?;
+        for (net, subnet) in &new.subnets {
+            if old.subnets.get(net) != Some(subnet) {
+                map.insert(&key(net), Plain(*subnet), 0).map_err(failed)?;
+            }
         }
-        for net in old.subnets.difference(&new.subnets) {
+        for net in old
+            .subnets
+            .keys()
+            .filter(|net| !new.subnets.contains_key(net))
+        {
             ignore_absent(map.remove(&key(net))).map_err(failed)?;
         }
         Ok(())
@@ -114,19 +122,34 @@ impl Datapath {
         Ok(())
     }
 
-    fn sync_uplinks(&mut self, desired: &Desired) -> Result<Vec<u32>, DatapathError> {
+    fn sync_attachments(&mut self, desired: &Desired) -> Result<Vec<u32>, DatapathError> {
+        let wanted: BTreeMap<(u32, Hook), (&Interface, &'static str)> = desired
+            .interfaces
+            .iter()
+            .flat_map(|(index, interface)| Hook::ALL.map(|hook| (*index, hook, interface)))
+            .filter_map(|(index, hook, interface)| {
+                Some(((index, hook), (interface, hook.program(interface)?)))
+            })
+            .collect();
+        let gone: Vec<_> = self
+            .attachments
+            .iter()
+            .filter(|(place, attached)| {
+                wanted
+                    .get(place)
+                    .is_none_or(|(_, program)| *program != attached.program)
+            })
+            .map(|(place, _)| *place)
+            .collect();
         let mut qdiscs = Vec::new();
-        let attached: Vec<_> = self.attachments.keys().copied().collect();
-        for (index, hook) in attached {
-            if !desired.uplinks.contains_key(&index) && self.detach(index, hook) {
+        for (index, hook) in gone {
+            if self.detach(index, hook) {
                 qdiscs.push(index);
             }
         }
-        for (index, uplink) in &desired.uplinks {
-            for hook in Hook::ALL {
-                if !self.attachments.contains_key(&(*index, hook)) {
-                    self.attach(*index, &uplink.name, hook, uplink.layer)?;
-                }
+        for ((index, hook), (interface, program)) in wanted {
+            if !self.attachments.contains_key(&(index, hook)) {
+                self.attach(index, &interface.name, hook, program)?;
             }
         }
         Ok(qdiscs)

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
-use portnat_common::{Ip4, Published, PublishedKey};
+use portnat_common::{Ip4, Published, PublishedKey, Subnet};
 
 use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
@@ -26,13 +26,26 @@ pub struct Intent {
     pub masquerade: Vec<Ipv4Net>,
 }
 
-/// An interface to the outside.
+/// What an interface is to portnat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It leads outside.
+    Uplink,
+    /// Containers are behind it.
+    Bridge,
+    /// It leads from a bridge to a container.
+    Port,
+}
+
+/// An interface that programs are attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uplink {
+pub struct Interface {
     /// Its name.
     pub name: String,
     /// What its packets begin with.
     pub layer: LinkLayer,
+    /// What it is.
+    pub role: Role,
 }
 
 /// What the datapath should hold.
@@ -42,12 +55,12 @@ pub struct Desired {
     pub published: BTreeMap<PublishedKey<Ip4>, Published>,
     /// The host's own addresses.
     pub local: BTreeSet<Ipv4Addr>,
-    /// Masqueraded prefixes.
-    pub subnets: BTreeSet<Ipv4Net>,
+    /// Inside subnets.
+    pub subnets: BTreeMap<Ipv4Net, Subnet>,
     /// By interface index, the address that masqueraded packets take there.
     pub egress: BTreeMap<u32, Ipv4Addr>,
     /// By interface index, where programs are attached.
-    pub uplinks: BTreeMap<u32, Uplink>,
+    pub interfaces: BTreeMap<u32, Interface>,
     /// The names of the interfaces that must forward: uplinks and bridges.
     pub forwarding: BTreeSet<String>,
 }
@@ -83,14 +96,13 @@ impl Intent {
         let bridges = named_or(snapshot, &self.bridges, Snapshot::default_bridges);
         let inside: BTreeSet<u32> = bridges.iter().map(|link| link.index).collect();
         let mut uplinks = named_or(snapshot, &self.uplinks, Snapshot::default_uplinks);
-        if self.uplinks.is_empty() {
-            uplinks.retain(|link| !inside.contains(&link.index));
-        }
-        let subnets = if self.masquerade.is_empty() {
-            bridges.iter().flat_map(|link| link.subnets()).collect()
-        } else {
-            self.masquerade.iter().map(Ipv4Net::trunc).collect()
-        };
+        uplinks.retain(|link| !inside.contains(&link.index));
+        let ports = snapshot
+            .links
+            .iter()
+            .filter(|link| link.master.is_some_and(|master| inside.contains(&master)));
+        let attach = |role| move |link: &Link| (link.index, Interface::new(link, role));
+        let through = || uplinks.iter().chain(&bridges).copied();
         Desired {
             published: self.published.iter().map(PublishedPort::entry).collect(),
             local: snapshot
@@ -98,17 +110,66 @@ impl Intent {
                 .into_iter()
                 .filter_map(ipv4)
                 .collect(),
-            subnets,
-            egress: uplinks
-                .iter()
+            subnets: self.subnets(&bridges),
+            egress: through()
                 .filter_map(|link| Some((link.index, link.primary_address()?)))
                 .collect(),
-            forwarding: uplinks
-                .iter()
-                .chain(&bridges)
-                .map(|link| link.name.clone())
+            forwarding: through().map(|link| link.name.clone()).collect(),
+            interfaces: ports
+                .map(attach(Role::Port))
+                .chain(bridges.iter().copied().map(attach(Role::Bridge)))
+                .chain(uplinks.iter().copied().map(attach(Role::Uplink)))
                 .collect(),
-            uplinks: uplinks.into_iter().map(uplink).collect(),
+        }
+    }
+
+    /// The bridges' subnets and the prefixes to masquerade, each with the bridge that it is behind.
+    fn subnets(&self, bridges: &[&Link]) -> BTreeMap<Ipv4Net, Subnet> {
+        let masquerade = u32::from(self.masquerade.is_empty());
+        let behind: BTreeMap<Ipv4Net, u32> = bridges
+            .iter()
+            .flat_map(|link| link.subnets().into_iter().map(|net| (net, link.index)))
+            .collect();
+        let mut subnets: BTreeMap<_, _> = behind
+            .iter()
+            .map(|(net, bridge)| {
+                (
+                    *net,
+                    Subnet {
+                        bridge: *bridge,
+                        masquerade,
+                    },
+                )
+            })
+            .collect();
+        for net in self.masquerade.iter().map(Ipv4Net::trunc) {
+            let bridge = behind.iter().find(|(bridge, _)| bridge.contains(&net));
+            let bridge = bridge.map_or(0, |(_, index)| *index);
+            subnets.insert(
+                net,
+                Subnet {
+                    bridge,
+                    masquerade: 1,
+                },
+            );
+            // A bridge inside the prefix is masqueraded too, though its own subnet is the more
+            // specific one.
+            for (inner, subnet) in &mut subnets {
+                if net.contains(inner) {
+                    subnet.masquerade = 1;
+                }
+            }
+        }
+        subnets
+    }
+}
+
+impl Interface {
+    fn new(link: &Link, role: Role) -> Self {
+        Interface {
+            name: link.name.clone(),
+            layer: link.layer,
+            role,
         }
     }
 }
@@ -126,16 +187,6 @@ fn named_or<'s>(
         .iter()
         .filter(|link| names.contains(&link.name))
         .collect()
-}
-
-fn uplink(link: &Link) -> (u32, Uplink) {
-    (
-        link.index,
-        Uplink {
-            name: link.name.clone(),
-            layer: link.layer,
-        },
-    )
 }
 
 fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
@@ -180,20 +231,55 @@ mod tests {
         }
     }
 
-    fn names(uplinks: &BTreeMap<u32, Uplink>) -> Vec<&str> {
-        uplinks
-            .values()
-            .map(|uplink| uplink.name.as_str())
+    fn uplinks(desired: &Desired) -> Vec<&str> {
+        let mut interfaces: Vec<_> = desired.interfaces.values().collect();
+        interfaces.retain(|interface| interface.role == Role::Uplink);
+        interfaces
+            .into_iter()
+            .map(|interface| interface.name.as_str())
+            .collect()
+    }
+
+    fn masqueraded(desired: &Desired) -> Vec<String> {
+        let mut subnets: Vec<_> = desired.subnets.iter().collect();
+        subnets.retain(|(_, subnet)| subnet.is_masqueraded());
+        subnets
+            .into_iter()
+            .map(|(net, _)| net.to_string())
             .collect()
     }
 
     #[test]
     fn a_docker_host_needs_no_options() {
-        let desired = Intent::default().desired(&host());
-        assert_eq!(names(&desired.uplinks), ["eth0"]);
-        assert_eq!(desired.egress, [(2, Ipv4Addr::new(192, 0, 2, 1))].into());
-        let subnets: Vec<_> = desired.subnets.iter().map(ToString::to_string).collect();
-        assert_eq!(subnets, ["172.17.0.0/16", "172.18.0.0/16"]);
+        let mut host = host();
+        let mut veth = link(7, "veth1", LinkKind::Veth, "192.0.2.77/24");
+        (veth.master, veth.addresses) = (Some(3), Vec::new());
+        host.links.push(veth);
+        let desired = Intent::default().desired(&host);
+        let roles: Vec<_> = desired
+            .interfaces
+            .values()
+            .map(|i| (i.name.as_str(), i.role))
+            .collect();
+        let expected = [
+            ("eth0", Role::Uplink),
+            ("docker0", Role::Bridge),
+            ("br-1", Role::Bridge),
+            ("veth1", Role::Port),
+        ];
+        assert_eq!(roles, expected);
+        let gateway = Ipv4Addr::new(172, 17, 0, 1);
+        assert_eq!(desired.egress[&2], Ipv4Addr::new(192, 0, 2, 1));
+        assert_eq!(desired.egress[&3], gateway);
+        assert_eq!(masqueraded(&desired), ["172.17.0.0/16", "172.18.0.0/16"]);
+        let docker0 = "172.17.0.0/16".parse().expect("a prefix");
+        assert_eq!(
+            desired.subnets[&docker0],
+            Subnet {
+                bridge: 3,
+                masquerade: 1
+            }
+        );
         assert_eq!(desired.forwarding.len(), 3);
         assert_eq!(desired.local.len(), 3);
     }
@@ -205,9 +291,8 @@ mod tests {
             ..Intent::default()
         };
         let desired = intent.desired(&host());
-        assert_eq!(names(&desired.uplinks), ["eth0"]);
-        let subnets: Vec<_> = desired.subnets.iter().map(ToString::to_string).collect();
-        assert_eq!(subnets, ["172.18.0.0/16"]);
+        assert_eq!(uplinks(&desired), ["eth0"]);
+        assert_eq!(masqueraded(&desired), ["172.18.0.0/16"]);
     }
 
     #[test]
@@ -219,21 +304,28 @@ mod tests {
             bridges: vec!["veth0".into()],
             ..Intent::default()
         };
-        assert_eq!(names(&intent.desired(&host).uplinks), ["eth0"]);
+        assert_eq!(uplinks(&intent.desired(&host)), ["eth0"]);
     }
 
     #[test]
     fn prefixes_to_masquerade_replace_the_bridges_and_are_networks() {
-        let intent = Intent {
-            masquerade: vec!["10.1.2.3/8".parse().expect("a prefix")],
+        let only = |prefix: &str| Intent {
+            masquerade: vec![prefix.parse().expect("a prefix")],
             ..Intent::default()
         };
-        let subnets = intent.desired(&host()).subnets;
+        let desired = only("10.1.2.3/8").desired(&host());
+        assert_eq!(masqueraded(&desired), ["10.0.0.0/8"]);
+        // The bridges are known all the same: a container still reaches its own published port.
+        assert_eq!(desired.subnets.len(), 3);
+        let desired = only("172.17.5.0/24").desired(&host());
+        assert_eq!(masqueraded(&desired), ["172.17.5.0/24"]);
+        let part = "172.17.5.0/24".parse().expect("a prefix");
+        assert_eq!(desired.subnets[&part].bridge, 3);
+        let desired = only("172.16.0.0/12").desired(&host());
         assert_eq!(
-            subnets.first().map(ToString::to_string),
-            Some("10.0.0.0/8".to_owned())
+            masqueraded(&desired),
+            ["172.16.0.0/12", "172.17.0.0/16", "172.18.0.0/16"]
         );
-        assert_eq!(subnets.len(), 1);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use std::num::NonZeroU16;
 use portnat::datapath::{AttachMode, Datapath, LoadOptions};
 use portnat::model::{Desired, PublishedPort};
 use portnat::spec::Protocol;
-use portnat_common::Settings;
+use portnat_common::{Settings, Subnet};
+use support::world::World;
 
 /// The kernel's verdicts.
 const NEXT: i32 = -1;
@@ -44,9 +45,19 @@ impl Host {
         let settings = Settings::new(portnat::net::ticks_per_second().into(), (32768, 60999));
         let datapath = Datapath::load(&options, &settings).expect("loading, as root");
         let desired = Desired {
-            local: [support::world::World::HOST, Ipv4Addr::LOCALHOST].into(),
-            subnets: ["172.17.0.0/16".parse().expect("a prefix")].into(),
-            egress: [(INTERFACE, support::world::World::HOST)].into(),
+            local: [World::HOST, World::GATEWAY, Ipv4Addr::LOCALHOST].into(),
+            subnets: ["172.17.0.0/16", "172.18.0.0/16"]
+                .map(|net| {
+                    (
+                        net.parse().expect("a prefix"),
+                        Subnet {
+                            bridge: 3,
+                            masquerade: 1,
+                        },
+                    )
+                })
+                .into(),
+            egress: [(INTERFACE, World::HOST)].into(),
             ..Desired::default()
         };
         Host { datapath, desired }.applied()
@@ -75,8 +86,8 @@ impl Host {
     /// Runs a frame in from the uplink.
     fn ingress(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
         self.datapath
-            .test_run("uplink_in", frame, INTERFACE)
-            .expect("running uplink_in")
+            .test_run("nat_in", frame, INTERFACE)
+            .expect("running nat_in")
     }
 
     /// Runs a forwarded frame out by the uplink.

@@ -2,6 +2,7 @@
 //! out the same, byte for byte, and leave the same flows.
 
 use portnat::spec::Protocol;
+use portnat_common::nat::Leaving;
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{Bytes, V4, Verdict, nat};
 use proptest::prelude::*;
@@ -112,7 +113,7 @@ proptest! {
             let (verdict, loaded) = if *inbound {
                 (nat::ingress::<V4, _, _>(&mut Bytes(&mut native), 14, &world), host.ingress(&frame))
             } else {
-                (nat::egress::<V4, _, _>(&mut Bytes(&mut native), 14, true, &world), host.egress(&frame))
+                (nat::egress::<V4, _, _>(&mut Bytes(&mut native), 14, true, Leaving::Outside, &world), host.egress(&frame))
             };
             prop_assert_eq!(verdict_of(verdict), loaded.0, "{:?}: {:?}", packet, verdict);
             if world.has_rolled_dice() {

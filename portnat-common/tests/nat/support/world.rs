@@ -7,13 +7,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use portnat_common::address::Address as _;
 use portnat_common::ports::bitmap_position;
 use portnat_common::{
-    Flow, FlowRecord, Ip4, Published, PublishedKey, Refusal, Settings, Tables, Ticks, Tuple, V4,
+    Flow, FlowRecord, Ip4, Published, PublishedKey, Refusal, Settings, Subnet, Tables, Ticks,
+    Tuple, V4,
 };
 
 /// Ticks a second.
 pub(crate) const HZ: u64 = 100;
 
-/// A host at 192.0.2.1 whose containers are in 172.17.0.0/16.
+/// A host at 192.0.2.1 whose containers are in 172.17.0.0/16 and 172.18.0.0/16.
 pub(crate) struct World {
     settings: Settings,
     // Entries are leaked, so that a reference outlives the removal of its entry, as in the kernel.
@@ -24,6 +25,8 @@ pub(crate) struct World {
     egress: Option<Ip4>,
     /// The most entries that there can be.
     pub(crate) capacity: usize,
+    /// The interface at which packets are seen.
+    pub(crate) interface: Cell<u32>,
     now: Cell<u64>,
     dice: Cell<u32>,
     rolls: Cell<u32>,
@@ -31,6 +34,12 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    /// The host's address on the bridge.
+    pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
+    /// Indices of interfaces.
+    pub(crate) const UPLINK: u32 = 2;
+    pub(crate) const BRIDGE: u32 = 3;
+    pub(crate) const OTHER_BRIDGE: u32 = 4;
 
     pub(crate) fn new() -> Self {
         World {
@@ -38,9 +47,12 @@ impl World {
             flows: RefCell::default(),
             published: BTreeMap::new(),
             bitmap: BTreeMap::new(),
-            local: [Self::HOST.into(), Ipv4Addr::LOCALHOST.into()].into(),
+            local: [Self::HOST, Self::GATEWAY, Ipv4Addr::LOCALHOST]
+                .map(Ip4::from)
+                .into(),
             egress: Some(Self::HOST.into()),
             capacity: 1 << 20,
+            interface: Cell::new(Self::UPLINK),
             now: Cell::new(HZ * 1000),
             dice: Cell::new(0x9e37_79b9),
             rolls: Cell::new(0),
@@ -144,12 +156,29 @@ impl Tables<V4> for World {
         self.local.contains(address)
     }
 
-    fn is_masqueraded(&self, address: &Ip4) -> bool {
-        Ipv4Addr::from(*address).octets()[..2] == [172, 17]
+    fn subnet(&self, address: &Ip4) -> Option<&Subnet> {
+        match Ipv4Addr::from(*address).octets() {
+            [172, 17, ..] => Some(&Subnet {
+                bridge: Self::BRIDGE,
+                masquerade: 1,
+            }),
+            [172, 18, ..] => Some(&Subnet {
+                bridge: Self::OTHER_BRIDGE,
+                masquerade: 1,
+            }),
+            _ => None,
+        }
+    }
+
+    fn interface(&self) -> u32 {
+        self.interface.get()
     }
 
     fn egress_address(&self) -> Option<Ip4> {
-        self.egress
+        match self.interface.get() {
+            Self::BRIDGE => Some(Self::GATEWAY.into()),
+            _ => self.egress,
+        }
     }
 
     fn now(&self) -> Ticks {

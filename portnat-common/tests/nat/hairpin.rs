@@ -1,0 +1,69 @@
+//! Containers that ask for published ports, and containers that talk to each other.
+
+use portnat_common::nat::{self, Leaving};
+use portnat_common::{Bytes, V4, Verdict};
+
+use crate::fixtures::{
+    ACK, HOST, SYN, SYN_ACK, TARGET, becomes, ingress, passes, source_port, web,
+};
+use crate::support::packet::Carries::{Protocol, Tcp, Udp};
+use crate::support::packet::{Packet, packet};
+use crate::support::world::World;
+
+/// Runs a packet out by the bridge.
+fn bridge_out(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
+    let mut frame = packet.frame();
+    world.interface.set(World::BRIDGE);
+    let verdict = nat::egress::<V4, _, _>(&mut Bytes(&mut frame), 14, true, Leaving::Inside, world);
+    world.interface.set(World::UPLINK);
+    (verdict, frame)
+}
+
+#[test]
+fn a_container_reaches_a_published_port_of_its_own_bridge_by_any_address_of_the_host() {
+    for (there, back) in [(Tcp(SYN), Tcp(SYN_ACK)), (Udp, Udp)] {
+        // Another container of the bridge, and the target itself.
+        for container in ["172.17.0.3:40000", "172.17.0.2:40000"] {
+            for host in [HOST, "172.17.0.1:8080"] {
+                let world = web();
+                becomes(
+                    ingress(&world, &packet(there, container, host)),
+                    &packet(there, container, TARGET),
+                );
+                let (verdict, frame) = bridge_out(&world, &packet(there, container, TARGET));
+                let gateway = format!("172.17.0.1:{}", source_port(&frame));
+                becomes((verdict, frame), &packet(there, &gateway, TARGET));
+                becomes(
+                    ingress(&world, &packet(back, TARGET, &gateway)),
+                    &packet(back, TARGET, container),
+                );
+                becomes(
+                    bridge_out(&world, &packet(back, TARGET, container)),
+                    &packet(back, host, container),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_container_of_another_bridge_keeps_its_address() {
+    let world = web();
+    let there = |dst| packet(Tcp(SYN), "172.18.0.2:40000", dst);
+    becomes(ingress(&world, &there(HOST)), &there(TARGET));
+    passes(bridge_out(&world, &there(TARGET)), &there(TARGET));
+}
+
+#[test]
+fn what_containers_say_to_each_other_is_not_touched() {
+    let world = web();
+    for carries in [Tcp(SYN), Tcp(ACK), Udp, Protocol(47)] {
+        let direct = packet(carries, "172.17.0.3:40000", TARGET);
+        passes(ingress(&world, &direct), &direct);
+        passes(bridge_out(&world, &direct), &direct);
+        // To the target by the *published* port: the target refuses it.
+        let published = packet(carries, "172.17.0.3:40000", "172.17.0.2:8080");
+        passes(ingress(&world, &published), &published);
+    }
+    assert!(world.records().is_empty());
+}

@@ -1,0 +1,221 @@
+//! What portnat leaves behind, however it ends.
+
+use std::io::{BufRead as _, Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+
+use aya::programs::tc::qdisc_add_clsact;
+use nix::sys::signal::Signal;
+use portnat::lab::{Lab, Server, probe};
+
+use crate::daemon::{Daemon, Ended, row};
+use crate::picture::{Holdings, Picture};
+use crate::support::{at, tcp_server};
+
+const PUBLISH: [&str; 2] = ["-p", "8080:80@172.17.0.2"];
+
+/// A lab with a server in the container.
+fn lab() -> (Lab, Server) {
+    let lab = Lab::builder().build().expect("a lab");
+    let server = tcp_server(&lab.containers[0].namespace, lab.containers[0].address, 80);
+    (lab, server)
+}
+
+fn run(lab: &Lab, attach: &str) -> Daemon {
+    Daemon::run(lab, &[&PUBLISH[..], &["--attach", attach]].concat())
+}
+
+fn ask(lab: &Lab) -> std::io::Result<Vec<u8>> {
+    probe::tcp_echo(&lab.client, at(Lab::HOST, 8080), b"hello")
+}
+
+/// The host with portnat at work differs from `before` where it must.
+#[track_caller]
+fn assert_at_work(lab: &Lab, attach: &str, before: &Picture) {
+    let during = Picture::of(&lab.host);
+    if attach == "tcx" {
+        assert_eq!(during.tcx[Lab::UPLINK], [1, 1], "{:?}", during.tcx);
+    } else {
+        // The kernel lists two entries for each: the priority, and the filter itself.
+        let added = during.filters.len() - before.filters.len();
+        assert!(added >= 4, "{:?}", during.filters);
+    }
+    let changed = during.changed_sysctls(before);
+    for link in [Lab::UPLINK, Lab::BRIDGE] {
+        let name = format!("/proc/sys/net/ipv4/conf/{link}/forwarding");
+        assert!(changed.contains(&name), "{changed:?}");
+    }
+}
+
+fn nothing_is_left_after(signal: Signal, attach: &str) {
+    let (lab, _server) = lab();
+    let before = Picture::of(&lab.host);
+    let daemon = run(&lab, attach);
+    ask(&lab).expect("an answer");
+    assert_at_work(&lab, attach, &before);
+    let holdings = Holdings::of(daemon.pid());
+    assert!(!holdings.programs.is_empty() && !holdings.maps.is_empty());
+
+    daemon.stop_by(signal);
+    assert_eq!(Picture::of(&lab.host), before);
+    holdings.wait_until_gone();
+}
+
+#[test]
+fn nothing_is_left_after_sigterm_with_tcx() {
+    nothing_is_left_after(Signal::SIGTERM, "tcx");
+}
+
+#[test]
+fn nothing_is_left_after_sigterm_with_clsact() {
+    nothing_is_left_after(Signal::SIGTERM, "clsact");
+}
+
+#[test]
+fn nothing_is_left_after_sigint_with_tcx() {
+    nothing_is_left_after(Signal::SIGINT, "tcx");
+}
+
+#[test]
+fn nothing_is_left_after_sigint_with_clsact() {
+    nothing_is_left_after(Signal::SIGINT, "clsact");
+}
+
+/// It has set the first sysctl and attached nothing yet, or not everywhere.
+#[test]
+fn nothing_is_left_after_a_signal_amid_the_start() {
+    for attach in ["tcx", "clsact"] {
+        let (lab, _server) = lab();
+        let before = Picture::of(&lab.host);
+        let arguments = [&PUBLISH[..], &["--attach", attach]].concat();
+        let mut daemon = Daemon::start(&lab.host, &arguments);
+        daemon.wait_for_line("set net.ipv4.conf.");
+        daemon.stop();
+        assert_eq!(Picture::of(&lab.host), before);
+    }
+}
+
+#[test]
+fn somebody_elses_clsact_stays() {
+    let (lab, _server) = lab();
+    lab.host
+        .run(|| qdisc_add_clsact(Lab::UPLINK))
+        .expect("added");
+    let before = Picture::of(&lab.host);
+    let daemon = run(&lab, "clsact");
+    ask(&lab).expect("an answer");
+    daemon.stop();
+    assert_eq!(Picture::of(&lab.host), before);
+}
+
+/// TCX links die with the process; what it set stays set.
+#[test]
+fn nothing_is_attached_after_sigkill_with_tcx() {
+    let (lab, _server) = lab();
+    let before = Picture::of(&lab.host);
+    let daemon = run(&lab, "tcx");
+    assert_at_work(&lab, "tcx", &before);
+    let holdings = Holdings::of(daemon.pid());
+    assert!(holdings.links.len() >= 2);
+    assert_killed(kill(daemon));
+
+    let after = Picture::of(&lab.host);
+    assert_eq!(after.tcx_programs(), 0, "{:?}", after.tcx);
+    assert_eq!(
+        (after.qdiscs, after.filters, after.pins),
+        (before.qdiscs, before.filters, before.pins)
+    );
+    holdings.wait_until_gone();
+    // The next one starts as if nothing had been.
+    let daemon = run(&lab, "tcx");
+    ask(&lab).expect("an answer");
+    daemon.stop();
+}
+
+/// A clsact filter outlives the process, and goes on translating by tables that nobody keeps; the
+/// next portnat replaces it.
+#[test]
+fn a_filter_that_was_left_is_taken_over_with_clsact() {
+    let (lab, server) = lab();
+    let before = Picture::of(&lab.host);
+    let first = run(&lab, "clsact");
+    let holdings = Holdings::of(first.pid());
+    assert_killed(kill(first));
+    let left = Picture::of(&lab.host);
+    assert!(left.filters.len() > before.filters.len());
+
+    let second = run(&lab, "clsact");
+    assert_eq!(Picture::of(&lab.host).filters, left.filters);
+    holdings.wait_until_gone();
+    ask(&lab).expect("an answer");
+    assert_eq!(server.peers().len(), 1);
+    let table = second.stop();
+    assert_eq!(row(&table, "0.0.0.0:8080/tcp").flows, 1, "{table}");
+    assert_eq!(Picture::of(&lab.host).filters, before.filters);
+}
+
+fn kill(daemon: Daemon) -> Ended {
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait()
+}
+
+#[track_caller]
+fn assert_killed(ended: Ended) {
+    let signal = ended.status.signal();
+    assert_eq!(signal, Some(Signal::SIGKILL as i32), "{ended:#?}");
+}
+
+/// The flows are forgotten; a client that goes on makes them anew, with the port it had.
+#[test]
+fn a_connection_survives_a_restart() {
+    for attach in ["tcx", "clsact"] {
+        let (lab, server) = lab();
+        let first = run(&lab, attach);
+        let connect = probe::tcp_connect(&lab.client, None, at(Lab::HOST, 8080));
+        let mut stream = connect.expect("a connection");
+        let mut say = |words: &[u8; 5]| {
+            let mut answer = [0; 5];
+            stream.write_all(words).expect("sent");
+            stream.read_exact(&mut answer).expect("an answer");
+            assert_eq!(answer, *words);
+        };
+        say(b"hello");
+        first.stop();
+        let second = run(&lab, attach);
+        say(b"again");
+        assert_eq!(server.peers().len(), 1);
+        assert_eq!(row(&second.stop(), "0.0.0.0:8080/tcp").flows, 1);
+    }
+}
+
+#[test]
+fn a_second_portnat_is_refused_and_the_first_goes_on() {
+    let (lab, _server) = lab();
+    let first = run(&lab, "tcx");
+    let during = Picture::of(&lab.host);
+    let second = Daemon::start(&lab.host, &["-p", "9090:80@172.17.0.2"]).wait();
+    assert_eq!(second.status.code(), Some(1), "{second:#?}");
+    assert_eq!(
+        second.stderr,
+        ["portnat: another portnat already runs in this network namespace: stop it first"]
+    );
+    assert_eq!(Picture::of(&lab.host), during);
+    ask(&lab).expect("an answer");
+    assert_eq!(row(&first.stop(), "0.0.0.0:8080/tcp").flows, 1);
+}
+
+#[test]
+fn sigusr1_prints_the_table_and_all_goes_on() {
+    let (lab, _server) = lab();
+    let mut daemon = run(&lab, "tcx");
+    let mut stdout = daemon.stdout();
+    for flows in 1..3 {
+        ask(&lab).expect("an answer");
+        daemon.signal(Signal::SIGUSR1);
+        let mut table = String::new();
+        while table.lines().count() < 2 {
+            assert_ne!(stdout.read_line(&mut table).expect("text"), 0, "{table}");
+        }
+        assert_eq!(row(&table, "0.0.0.0:8080/tcp").flows, flows, "{table}");
+    }
+    daemon.stop();
+}

@@ -1,0 +1,26 @@
+//! portnat as a whole: the real binary, in the host of a lab, between a client and containers.
+//!
+//! Each test has a lab of its own and touches nothing of the machine's network, so all of them run
+//! in parallel. They need root, a kernel with TCX (6.6), br_netfilter and `nft`.
+//!
+//! - [`base`]: what must work whatever else the host does, once for each combination.
+//! - [`addresses`], [`uplinks`], [`tun`]: what the host looks like, and how that changes.
+//! - [`masquerade`], [`traffic`]: what passes and what does not.
+//! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
+//! - [`bad_input`]: what is refused, and in which words.
+//!
+//! Underneath, [`daemon`] runs the binary, [`picture`] compares a namespace before and after, and
+//! [`support`] has what everybody needs.
+
+mod addresses;
+mod bad_input;
+mod base;
+mod daemon;
+mod demo;
+mod lifecycle;
+mod masquerade;
+mod picture;
+mod support;
+mod traffic;
+mod tun;
+mod uplinks;

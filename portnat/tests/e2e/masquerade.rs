@@ -1,0 +1,92 @@
+//! Whose packets leave by the host's address.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use portnat::lab::{Lab, LabBuilder, probe};
+
+use crate::daemon::Daemon;
+use crate::support::{at, eventually, net, seen_by, tcp_server, udp_server};
+
+/// A second bridge with one container; the client can answer it without a NAT.
+fn two_bridges() -> LabBuilder {
+    let subnet = "172.18.0.0/16".parse().expect("a subnet");
+    Lab::builder()
+        .bridge("br1", subnet, 1)
+        .client_routes_via_host(true)
+}
+
+/// Lets each container ask the client once, and tells whom the client saw.
+fn whom_the_client_sees(lab: &Lab) -> Vec<IpAddr> {
+    let server = tcp_server(&lab.client, Lab::CLIENT, 80);
+    for container in &lab.containers {
+        let answer = probe::tcp_echo(&container.namespace, server.address(), b"hello");
+        assert_eq!(answer.expect("an answer"), b"hello");
+    }
+    seen_by(&server)
+}
+
+#[test]
+fn every_bridge_is_masqueraded() {
+    let lab = two_bridges().build().expect("a lab");
+    let _daemon = Daemon::run(&lab, &[]);
+    assert_eq!(whom_the_client_sees(&lab), [Lab::HOST, Lab::HOST]);
+}
+
+#[test]
+fn only_the_named_prefix_is_masqueraded() {
+    let lab = two_bridges().containers(2).build().expect("a lab");
+    let _daemon = Daemon::run(&lab, &["--masquerade", "172.17.0.2/32"]);
+    let [_, second, other] = &lab.containers[..] else {
+        panic!("three containers");
+    };
+    assert_eq!(
+        whom_the_client_sees(&lab),
+        [Lab::HOST, second.address, other.address]
+    );
+}
+
+#[test]
+fn only_the_named_bridge_is_masqueraded() {
+    let lab = two_bridges().build().expect("a lab");
+    // portnat has nothing to do with br1 now, so it is not portnat that lets it forward.
+    lab.host
+        .sysctl("net/ipv4/conf/br1/forwarding", "1")
+        .expect("set");
+    let _daemon = Daemon::run(&lab, &["--bridge", "docker0"]);
+    assert_eq!(
+        whom_the_client_sees(&lab),
+        [Lab::HOST, lab.containers[1].address]
+    );
+}
+
+#[test]
+fn a_new_address_of_the_uplink_is_taken_up() {
+    const OLD: &str = "192.0.2.1/24";
+    const NEW: &str = "192.0.2.7/24";
+    let lab = Lab::builder().build().expect("a lab");
+    let container = &lab.containers[0].namespace;
+    let server = udp_server(&lab.client, Lab::CLIENT, 53);
+    let _daemon = Daemon::run(&lab, &[]);
+    // From one port to one: a flow, which keeps its address as long as it is used.
+    let ask = |port| {
+        let source = at(lab.containers[0].address, port);
+        probe::udp_echo_from(container, source, server.address(), b"?")
+    };
+    ask(40_000).expect("an answer");
+
+    let links = lab.host.links();
+    let [old, new]: [IpNet; 2] = [OLD, NEW].map(net);
+    links
+        .delete_address(Lab::UPLINK, old)
+        .and_then(|()| links.add_address(Lab::UPLINK, new))
+        .expect("another address");
+    // A new flow each time: those that began too early have the old address for good.
+    let mut ports = 40_001..;
+    eventually("asking from the new address", || {
+        ask(ports.next().expect("a port"))
+    });
+    let seen = seen_by(&server);
+    assert_eq!(seen.first(), Some(&old.addr()));
+    assert_eq!(seen.last(), Some(&new.addr()));
+}

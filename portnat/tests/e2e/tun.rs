@@ -1,0 +1,159 @@
+//! An uplink without an Ethernet header: a tun device. The test is what lies behind it.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice, UdpHeader};
+use nix::errno::Errno;
+use nix::libc;
+use portnat::lab::{Lab, Namespace, probe};
+
+use crate::daemon::{Daemon, row};
+use crate::support::{at, eventually, net, udp_server};
+
+const NAME: &str = "tun0";
+const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// Somebody behind the tunnel.
+const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+
+/// The far end of a tunnel.
+struct Tun {
+    file: File,
+}
+
+/// A UDP datagram with its addresses.
+#[derive(Debug, PartialEq, Eq)]
+struct Datagram {
+    from: (Ipv4Addr, u16),
+    to: (Ipv4Addr, u16),
+    payload: Vec<u8>,
+}
+
+impl Tun {
+    /// Creates a tun device in a namespace, up and with an address.
+    fn new(namespace: &Namespace) -> Self {
+        let file = namespace.run(open).expect("a tun device");
+        let links = namespace.links();
+        links
+            .add_address(NAME, net("198.51.100.1/24"))
+            .and_then(|()| links.set_up(NAME))
+            .expect("an address");
+        Self { file }
+    }
+
+    fn send(&mut self, datagram: &Datagram) {
+        let (from, to) = (datagram.from, datagram.to);
+        let builder = PacketBuilder::ipv4(from.0.octets(), to.0.octets(), 64).udp(from.1, to.1);
+        let mut packet = Vec::new();
+        builder
+            .write(&mut packet, &datagram.payload)
+            .expect("fits a packet");
+        self.file.write_all(&packet).expect("the tunnel takes it");
+    }
+
+    /// The next datagram that the host sends. What else it says, of IPv6 mostly, is skipped.
+    fn receive(&mut self) -> Datagram {
+        eventually("a datagram from the tunnel", || {
+            loop {
+                let mut packet = [0; 2048];
+                let length = self.file.read(&mut packet)?;
+                if let Some(datagram) = parse(&packet[..length]) {
+                    return Ok::<_, io::Error>(datagram);
+                }
+            }
+        })
+    }
+}
+
+/// Opens a tun device in the calling thread's namespace: packets begin with the IP header, and
+/// reading does not wait.
+fn open() -> io::Result<File> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")?;
+    // SAFETY: ifreq is a plain C structure, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(NAME.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the file is open, and the request is what TUNSETIFF reads and writes.
+    Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &mut request) })?;
+    Ok(file)
+}
+
+/// Reads a UDP datagram; its checksums must be right.
+fn parse(packet: &[u8]) -> Option<Datagram> {
+    let sliced = SlicedPacket::from_ip(packet).expect("an IP packet");
+    let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) = (sliced.net, sliced.transport)
+    else {
+        return None;
+    };
+    let header = ip.header().to_header();
+    assert_eq!(header.header_checksum, header.calc_header_checksum());
+    let (from, to) = (udp.source_port(), udp.destination_port());
+    let right = UdpHeader::with_ipv4_checksum(from, to, &header, udp.payload()).expect("fits");
+    assert_eq!(udp.checksum(), right.checksum);
+    Some(Datagram {
+        from: (header.source.into(), from),
+        to: (header.destination.into(), to),
+        payload: udp.payload().to_vec(),
+    })
+}
+
+#[test]
+fn a_published_port_answers_by_a_tunnel() {
+    let lab = Lab::builder().build().expect("a lab");
+    let server = udp_server(&lab.containers[0].namespace, lab.containers[0].address, 53);
+    let mut tun = Tun::new(&lab.host);
+    let daemon = Daemon::run(&lab, &["-p", "5353:53/udp@172.17.0.2"]);
+    daemon.line("attached to uplink tun0, masquerading as 198.51.100.1");
+
+    for payload in [&b"even"[..], b"odd"] {
+        let question = Datagram {
+            from: (REMOTE, 1234),
+            to: (HOST, 5353),
+            payload: payload.to_vec(),
+        };
+        tun.send(&question);
+        let expected = Datagram {
+            from: question.to,
+            to: question.from,
+            payload: question.payload,
+        };
+        assert_eq!(tun.receive(), expected);
+    }
+    assert_eq!(server.peers(), [at(REMOTE, 1234); 2]);
+    let row = row(&daemon.stop(), "0.0.0.0:5353/udp");
+    assert_eq!([row.flows, row.packets_in, row.packets_out], [1, 2, 2]);
+}
+
+#[test]
+fn a_container_is_masqueraded_by_a_tunnel() {
+    let lab = Lab::builder().build().expect("a lab");
+    let mut tun = Tun::new(&lab.host);
+    let daemon = Daemon::run(&lab, &[]);
+
+    let container = &lab.containers[0].namespace;
+    let socket = probe::udp_connect(container, None, at(REMOTE, 53)).expect("a socket");
+    socket.send(b"who is there?").expect("sent");
+    let question = tun.receive();
+    assert_eq!(question.from.0, HOST);
+    assert_eq!(question.to, (REMOTE, 53));
+    assert_eq!(question.payload, b"who is there?");
+
+    tun.send(&Datagram {
+        from: question.to,
+        to: question.from,
+        payload: b"me".to_vec(),
+    });
+    let mut answer = [0; 16];
+    let length = socket.recv(&mut answer).expect("an answer");
+    assert_eq!(answer[..length], *b"me");
+    daemon.stop();
+}
