@@ -2,7 +2,7 @@
 
 use core::fmt::Debug;
 use core::hash::Hash;
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use bytemuck::{Pod, Zeroable};
 
@@ -16,6 +16,9 @@ pub struct Ip<const WORDS: usize>([u32; WORDS]);
 
 /// An IPv4 address.
 pub type Ip4 = Ip<1>;
+
+/// An IPv6 address.
+pub type Ip6 = Ip<4>;
 
 /// Room for an address of any family: an IPv4 address is the first word, the others are zero.
 pub type Wide = [u32; 4];
@@ -75,6 +78,55 @@ impl From<Ip4> for Ipv4Addr {
     }
 }
 
+impl Address for Ip6 {
+    const ANY: Self = Ip([0; 4]);
+
+    #[inline(always)]
+    fn widen(self) -> Wide {
+        self.0
+    }
+
+    #[inline(always)]
+    fn narrow(wide: &Wide) -> Self {
+        Ip(*wide)
+    }
+
+    #[inline(always)]
+    fn words(&self) -> &[u32] {
+        &self.0
+    }
+}
+
+impl Ip6 {
+    /// The first 16 bits, `0x2001` in 2001:db8::1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first_group(self) -> u16 {
+        let [high, low, _, _] = self.0[0].to_ne_bytes();
+        u16::from_be_bytes([high, low])
+    }
+
+    /// Whether this is ::1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_loopback(self) -> bool {
+        self.0[0] | self.0[1] | self.0[2] == 0 && self.0[3] == 1_u32.to_be()
+    }
+}
+
+impl From<Ipv6Addr> for Ip6 {
+    fn from(address: Ipv6Addr) -> Self {
+        Ip(bytemuck::cast(address.octets()))
+    }
+}
+
+impl From<Ip6> for Ipv6Addr {
+    fn from(address: Ip6) -> Self {
+        let octets: [u8; 16] = bytemuck::cast(address.0);
+        octets.into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +140,15 @@ mod tests {
             Ipv4Addr::from(Ip4::narrow(&address.widen())),
             Ipv4Addr::new(192, 0, 2, 10)
         );
+    }
+
+    #[test]
+    fn ipv6_lies_in_memory_as_on_the_wire() {
+        let text: Ipv6Addr = "2001:db8::a".parse().expect("an address");
+        let address = Ip6::from(text);
+        assert_eq!(bytemuck::bytes_of(&address), text.octets());
+        assert_eq!(address.first_group(), 0x2001);
+        assert_eq!(Ipv6Addr::from(Ip6::narrow(&address.widen())), text);
+        assert!(Ip6::from(Ipv6Addr::LOCALHOST).is_loopback() && !address.is_loopback());
     }
 }

@@ -100,6 +100,8 @@ pub struct Flow<C = Cell<u64>> {
     pub port_id: u32,
     /// [`REPLY`] or nothing.
     pub kind: u32,
+    /// Always zero: the kernel reads every byte, and before Linux 6.3 refuses what was not written.
+    pub padding: u32,
     /// What this direction has seen, see [`crate::conntrack`].
     pub seen: C,
     /// When this direction was last seen, in [`Ticks`]; renewed at most about once a second.
@@ -114,6 +116,7 @@ pub struct Flow<C = Cell<u64>> {
 pub type FlowRecord = Flow<u64>;
 
 const _: () = assert!(size_of::<Flow>() == 80);
+const _: () = assert!(size_of::<Translation>() + 3 * 4 + 4 * 8 == size_of::<Flow>());
 const _: () = assert!(size_of::<FlowRecord>() == size_of::<Flow>());
 
 impl<C> Flow<C> {
@@ -151,6 +154,7 @@ impl Flow {
             translation: self.translation,
             port_id: self.port_id,
             kind: self.kind,
+            padding: 0,
             seen: self.seen.get(),
             last_seen: self.last_seen.get(),
             packets: self.packets.get(),

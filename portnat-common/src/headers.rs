@@ -83,7 +83,7 @@ impl Transport {
                     checksum_at: at + udp::CHECKSUM,
                     answers_query: false,
                     pseudo_header: true,
-                    checksum_optional: F::UDP_CHECKSUM_OPTIONAL,
+                    checksum_optional: true,
                 })
             }
             number if number == F::ICMP => {
@@ -117,6 +117,30 @@ impl Transport {
             }
             _ => Err(Untranslatable::Protocol),
         }
+    }
+
+    /// The same headers, of which the verifier forgets how they came about ([`Packet::forget`]):
+    /// what follows is walked once instead of once for each protocol.
+    #[inline(always)]
+    pub fn forget<P: Packet>(&mut self, packet: &P, protocol: &mut u8) {
+        // Offsets lie within the headers that are read, far below 2^14.
+        let pack = |at: usize, shift: u32| (at as u64 & 0x3fff) << shift;
+        let packed = packet.forget(
+            pack(self.src_port_at, 0)
+                | pack(self.dst_port_at, 14)
+                | pack(self.checksum_at, 28)
+                | u64::from(self.tcp_flags) << 42
+                | u64::from(*protocol) << 50
+                | u64::from(self.answers_query) << 58
+                | u64::from(self.pseudo_header) << 59
+                | u64::from(self.checksum_optional) << 60,
+        );
+        let at = |shift: u32| (packed >> shift & 0x3fff) as usize;
+        (self.src_port_at, self.dst_port_at, self.checksum_at) = (at(0), at(14), at(28));
+        (self.tcp_flags, *protocol) = ((packed >> 42) as u8, (packed >> 50) as u8);
+        self.answers_query = packed >> 58 & 1 != 0;
+        self.pseudo_header = packed >> 59 & 1 != 0;
+        self.checksum_optional = packed >> 60 & 1 != 0;
     }
 
     /// Whether this can only be an answer: a packet that opens no flow. (Any other TCP packet does,

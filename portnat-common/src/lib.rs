@@ -31,8 +31,8 @@ pub mod tuple;
 pub mod verdict;
 pub mod wire;
 
-pub use address::{Address, Ip, Ip4};
-pub use family::{Family, V4};
+pub use address::{Address, Ip, Ip4, Ip6};
+pub use family::{Family, V4, V6};
 pub use flow::{Flow, FlowRecord};
 pub use packet::{Bytes, Packet};
 pub use published::{Published, PublishedKey};

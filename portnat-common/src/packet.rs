@@ -24,12 +24,20 @@ pub trait Packet {
     /// Writes `value` at `offset`.
     fn write<T: NoUninit>(&mut self, offset: usize, value: T) -> Option<()>;
 
+    /// The same value. In an eBPF program the verifier forgets how it came about: it follows every
+    /// path through a header chain, and would follow all of them through everything behind it.
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        value
+    }
+
     /// Brings the transport checksum at `offset` up to date.
     ///
     /// `pseudo` is the difference in the pseudo header (addresses), `covered` the one in the bytes
     /// that the checksum covers itself. They are told apart because of offloads: a checksum that
     /// the device is to finish (`CHECKSUM_PARTIAL`) holds the pseudo header's sum only.
-    /// `optional` is for UDP over IPv4, where 0 means that there is no checksum (RFC 768).
+    /// `optional` is for UDP, where 0 means that there is no checksum (RFC 768; in IPv6 for tunnels
+    /// only, RFC 6935).
     fn update_checksum(
         &mut self,
         offset: usize,

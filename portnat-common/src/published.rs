@@ -17,6 +17,7 @@ pub struct PublishedKey<A> {
 }
 
 const _: () = assert!(size_of::<PublishedKey<crate::Ip4>>() == 8);
+const _: () = assert!(size_of::<PublishedKey<crate::Ip6>>() == 20);
 
 /// What a published port leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

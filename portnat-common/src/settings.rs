@@ -63,9 +63,13 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// The source ports that masquerade chooses from.
     pub pool: PortPool,
-    /// Always zero.
-    pub padding: u32,
+    /// What the checksum helper wants to be told about IPv6: `BPF_F_IPV6`, or 0 on kernels that do
+    /// not know it (before 6.16, commit ead7f9b8de65, and its backports).
+    pub ipv6_checksum_flag: u32,
 }
+
+/// `BPF_F_IPV6`, which aya's bindings do not have yet.
+pub const IPV6_CHECKSUM_FLAG: u32 = 1 << 7;
 
 const _: () = assert!(size_of::<Settings>() == 64);
 
@@ -78,7 +82,7 @@ impl Settings {
             hz: Ticks(hz),
             lifetimes: Lifetimes::standard(hz),
             pool: PortPool::outside(local_ports),
-            padding: 0,
+            ipv6_checksum_flag: 0,
         }
     }
 }

@@ -24,6 +24,14 @@ pub trait Tables<F: Family> {
     /// The flow entry under `key`.
     fn flow(&self, key: &Tuple<F::Address>) -> Option<&Flow>;
 
+    /// Room for an entry that is being made, with anything in it; to be asked for once a packet.
+    /// The stack of an eBPF function has none.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "each CPU has its own, and each packet asks once"
+    )]
+    fn scratch(&self) -> Option<&mut Flow>;
+
     /// Inserts an entry under a key that has none: this is how ports are reserved.
     ///
     /// # Errors

@@ -46,6 +46,7 @@ pub struct Tuple<A> {
 }
 
 const _: () = assert!(size_of::<Tuple<crate::Ip4>>() == 16);
+const _: () = assert!(size_of::<Tuple<crate::Ip6>>() == 40);
 
 impl<A: Copy> Tuple<A> {
     /// The tuple of the answers, as seen at the other hook.

@@ -13,6 +13,9 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
+// An eBPF function returns one register.
+const _: () = assert!(size_of::<Option<Verdict>>() == 4);
+
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $name:literal;)+) => {
         /// Why a packet was dropped; also the index of its counter.

@@ -16,9 +16,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use portnat_common::wire::ethernet;
 
-use portnat_common::nat::Leaving;
-
-use crate::run::{egress, ingress};
+use crate::run::{In, Inside, Outside, run};
 
 /// Where the network header lies behind an Ethernet header.
 const ETHERNET: usize = ethernet::HEADER_LEN;
@@ -26,31 +24,31 @@ const ETHERNET: usize = ethernet::HEADER_LEN;
 /// In from an uplink, a bridge or a bridge's port.
 #[classifier]
 pub(crate) fn nat_in(ctx: TcContext) -> i32 {
-    ingress::<ETHERNET>(&ctx)
+    run::<In<ETHERNET>>(&ctx)
 }
 
 /// Out by an uplink.
 #[classifier]
 pub(crate) fn uplink_out(ctx: TcContext) -> i32 {
-    egress::<ETHERNET>(&ctx, Leaving::Outside)
+    run::<Outside<ETHERNET>>(&ctx)
 }
 
 /// Out by a bridge, to a container.
 #[classifier]
 pub(crate) fn bridge_out(ctx: TcContext) -> i32 {
-    egress::<ETHERNET>(&ctx, Leaving::Inside)
+    run::<Inside<ETHERNET>>(&ctx)
 }
 
 /// In from an uplink without a link layer.
 #[classifier]
 pub(crate) fn nat_in_l3(ctx: TcContext) -> i32 {
-    ingress::<0>(&ctx)
+    run::<In<0>>(&ctx)
 }
 
 /// Out by an uplink without a link layer.
 #[classifier]
 pub(crate) fn uplink_out_l3(ctx: TcContext) -> i32 {
-    egress::<0>(&ctx, Leaving::Outside)
+    run::<Outside<0>>(&ctx)
 }
 
 /// The datapath's clock. Never attached: userspace runs it to learn what time it is for the flows.
@@ -60,6 +58,12 @@ pub(crate) fn clock(_ctx: TcContext) -> i32 {
         Ok(()) => 0,
         Err(_) => 1,
     }
+}
+
+/// Whether the kernel knows `BPF_F_IPV6`. Never attached: userspace runs it once. Returns 1 or 0.
+#[classifier]
+pub(crate) fn knows_ipv6_flag(ctx: TcContext) -> i32 {
+    i32::from(skb::knows_ipv6_flag(&ctx))
 }
 
 /// The licence that lets the programs call GPL-only helpers.

@@ -3,8 +3,8 @@
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
-use portnat_common::nat::{self, Leaving};
-use portnat_common::{DropReason, Family, V4, Verdict};
+use portnat_common::nat::{self, Hook, Sight};
+use portnat_common::{DropReason, Family, Tables, V4, V6, Verdict};
 
 use crate::maps::DROPS;
 use crate::skb::Skb;
@@ -17,36 +17,120 @@ const NEXT: i32 = TC_ACT_UNSPEC;
 /// ICMP error's header, and of what it quotes as much again with 8 bytes of transport header.
 const HEADERS: usize = 14 + 60 + 8 + 60 + 8;
 
-/// A packet comes in; its network header lies at `L3`.
-#[inline(always)]
-pub(crate) fn ingress<const L3: usize>(ctx: &TcContext) -> i32 {
-    if !is_ours::<V4>(ctx) {
-        return NEXT;
-    }
-    let mut packet = Skb::with_headers(ctx, HEADERS);
-    let verdict = nat::ingress::<V4, _, _>(&mut packet, L3, &maps(ctx));
-    conclude(ctx, verdict)
+/// Where a program is attached. A type, so that each program is compiled for its own place.
+pub(crate) trait Place {
+    /// The hook.
+    const HOOK: Hook;
+    /// Where the network header lies, in bytes.
+    const L3: usize;
 }
 
-/// A packet goes out; its network header lies at `L3`.
-#[inline(always)]
-pub(crate) fn egress<const L3: usize>(ctx: &TcContext, leaving: Leaving) -> i32 {
-    if !is_ours::<V4>(ctx) {
-        return NEXT;
-    }
-    // What the host sends itself came in nowhere.
-    let forwarded = metadata(ctx).ingress_ifindex != 0;
-    let mut packet = Skb::with_headers(ctx, HEADERS);
-    let verdict = nat::egress::<V4, _, _>(&mut packet, L3, forwarded, leaving, &maps(ctx));
-    conclude(ctx, verdict)
+/// Where packets come in; their network header lies at `L3`.
+pub(crate) struct In<const L3: usize>;
+
+/// Where packets go out by an uplink.
+pub(crate) struct Outside<const L3: usize>;
+
+/// Where packets go out by a bridge.
+pub(crate) struct Inside<const L3: usize>;
+
+impl<const AT: usize> Place for In<AT> {
+    const HOOK: Hook = Hook::In;
+    const L3: usize = AT;
 }
 
-/// Whether a packet is of family `F` and of this interface. A VLAN tag lies in the skb's metadata;
-/// the packet belongs to the VLAN's own interface, which has its own hooks.
+impl<const AT: usize> Place for Outside<AT> {
+    const HOOK: Hook = Hook::Outside;
+    const L3: usize = AT;
+}
+
+impl<const AT: usize> Place for Inside<AT> {
+    const HOOK: Hook = Hook::Inside;
+    const L3: usize = AT;
+}
+
+/// A packet is seen at a place.
 #[inline(always)]
-fn is_ours<F: Family>(ctx: &TcContext) -> bool {
+pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
+    let verdict = match ethertype(ctx) {
+        Some(V4::ETHERTYPE) => process::<V4, At>(ctx),
+        Some(V6::ETHERTYPE) => process::<V6, At>(ctx),
+        _ => return NEXT,
+    };
+    let Verdict::Drop(reason) = verdict else {
+        return NEXT;
+    };
+    count(reason);
+    // Costs nothing unless `--trace` sets the level: the verifier removes the dead branch.
+    info!(
+        ctx,
+        "dropped {} bytes at interface {}: {}",
+        ctx.len(),
+        metadata(ctx).ifindex,
+        reason.name()
+    );
+    TC_ACT_SHOT
+}
+
+/// As [`nat::process`], each step a function of its own to the kernel, with a stack of its own.
+#[inline(always)]
+fn process<F: Family, At: Place>(ctx: &TcContext) -> Verdict
+where
+    Maps: Tables<F>,
+{
+    if let Some(verdict) = established::<F, At>(ctx) {
+        return verdict;
+    }
+    if let Some(verdict) = error::<F, At>(ctx) {
+        return verdict;
+    }
+    open::<F, At>(ctx)
+}
+
+#[inline(never)]
+fn established<F: Family, At: Place>(ctx: &TcContext) -> Option<Verdict>
+where
+    Maps: Tables<F>,
+{
+    let mut packet = Skb::with_headers::<F>(ctx, HEADERS);
+    nat::established::<F, _, _>(&mut packet, sight::<At>(ctx), &maps(ctx))
+}
+
+#[inline(never)]
+fn error<F: Family, At: Place>(ctx: &TcContext) -> Option<Verdict>
+where
+    Maps: Tables<F>,
+{
+    nat::error::<F, _, _>(&mut Skb::new::<F>(ctx), sight::<At>(ctx), &maps(ctx))
+}
+
+#[inline(never)]
+fn open<F: Family, At: Place>(ctx: &TcContext) -> Verdict
+where
+    Maps: Tables<F>,
+{
+    nat::open::<F, _, _>(&mut Skb::new::<F>(ctx), sight::<At>(ctx), &maps(ctx))
+}
+
+/// How the packet is seen here.
+#[inline(always)]
+fn sight<At: Place>(ctx: &TcContext) -> Sight {
+    Sight {
+        hook: At::HOOK,
+        l3: At::L3,
+        // What the host sends itself came in nowhere.
+        forwarded: matches!(At::HOOK, Hook::In) || metadata(ctx).ingress_ifindex != 0,
+    }
+}
+
+/// What the packet is, in host byte order, if it belongs to this interface: a VLAN tag lies in the
+/// skb's metadata, and the VLAN's own interface has its own hooks. VLAN 0 is a mere priority, and
+/// the kernel gives its packets to the interface itself (IEEE 802.1Q section 6.9).
+#[inline(always)]
+fn ethertype(ctx: &TcContext) -> Option<u16> {
     let skb = metadata(ctx);
-    skb.protocol == u32::from(F::ETHERTYPE.to_be()) && skb.vlan_present == 0
+    let ours = skb.vlan_present == 0 || skb.vlan_tci & 0x0fff == 0;
+    ours.then_some(u16::from_be(skb.protocol as u16))
 }
 
 /// The maps as seen from the hook's interface.
@@ -61,24 +145,6 @@ fn metadata(ctx: &TcContext) -> &__sk_buff {
     // SAFETY: it is this program's context. The verifier turns each access to one of its fields
     // into one to the kernel's own structure.
     unsafe { &*ctx.skb.skb }
-}
-
-/// Counts a drop and turns the verdict into the kernel's.
-#[inline(always)]
-fn conclude(ctx: &TcContext, verdict: Verdict) -> i32 {
-    let Verdict::Drop(reason) = verdict else {
-        return NEXT;
-    };
-    count(reason);
-    // Costs nothing unless `--trace` sets the level: the verifier removes the dead branch.
-    info!(
-        ctx,
-        "dropped {} bytes at interface {}: {}",
-        ctx.len(),
-        metadata(ctx).ifindex,
-        reason.name()
-    );
-    TC_ACT_SHOT
 }
 
 /// Counts a drop.

@@ -4,8 +4,11 @@ use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::{bpf_l4_csum_replace, bpf_skb_pull_data};
 use aya_ebpf::programs::TcContext;
 use bytemuck::{AnyBitPattern, NoUninit};
-use portnat_common::Packet;
 use portnat_common::checksum::Sum;
+use portnat_common::settings::IPV6_CHECKSUM_FLAG;
+use portnat_common::{Family, Packet};
+
+use crate::maps::{FORGOTTEN, SETTINGS};
 
 /// An skb whose headers are read and written in place.
 ///
@@ -13,13 +16,32 @@ use portnat_common::checksum::Sum;
 /// invalidate them, and the verifier insists.
 pub(crate) struct Skb {
     skb: *mut __sk_buff,
+    /// What the checksum helper is told about a pseudo header.
+    pseudo_header: u64,
 }
 
 impl Skb {
-    /// The skb of `ctx`, of which the first `len` bytes can be read in place, if it has as many.
+    /// The skb of `ctx`, a packet of family `F`.
     #[inline(always)]
-    pub(crate) fn with_headers(ctx: &TcContext, len: usize) -> Self {
-        let skb = Skb { skb: ctx.skb.skb };
+    pub(crate) fn new<F: Family>(ctx: &TcContext) -> Self {
+        let mut pseudo_header = u64::from(BPF_F_PSEUDO_HDR);
+        // Without its flag an IPv6 packet whose sum the device has computed (CHECKSUM_COMPLETE)
+        // ends with a wrong one.
+        if F::HEADER_CHECKSUM.is_none()
+            && let Some(settings) = SETTINGS.get(0)
+        {
+            pseudo_header |= u64::from(settings.ipv6_checksum_flag);
+        }
+        Skb {
+            skb: ctx.skb.skb,
+            pseudo_header,
+        }
+    }
+
+    /// As [`Skb::new`], and the first `len` bytes can be read in place, if there are as many.
+    #[inline(always)]
+    pub(crate) fn with_headers<F: Family>(ctx: &TcContext, len: usize) -> Self {
+        let skb = Self::new::<F>(ctx);
         let len = if skb.len() < len { skb.len() } else { len };
         if skb.start() + len > skb.end() {
             // Some drivers leave headers in fragments. A failure shows at the first read.
@@ -52,6 +74,14 @@ impl Skb {
     }
 }
 
+/// Whether the kernel takes `BPF_F_IPV6`; it refuses flags that it does not know.
+#[inline(always)]
+pub(crate) fn knows_ipv6_flag(ctx: &TcContext) -> bool {
+    let flags = u64::from(BPF_F_PSEUDO_HDR | IPV6_CHECKSUM_FLAG);
+    // SAFETY: the program's context; a difference of 0 changes nothing.
+    unsafe { bpf_l4_csum_replace(ctx.skb.skb, 0, 0, 0, flags) == 0 }
+}
+
 impl Packet for Skb {
     #[inline(always)]
     fn len(&self) -> usize {
@@ -74,6 +104,19 @@ impl Packet for Skb {
         // SAFETY: as for `read`; the verifier adds a prologue that makes the headers our own.
         unsafe { *pointer = value };
         Some(())
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        let Some(slot) = FORGOTTEN.get_ptr_mut(0) else {
+            return 0;
+        };
+        // SAFETY: each CPU has its own slot, and nothing else of ours runs in between. What comes
+        // out of a map is any number to the verifier.
+        unsafe {
+            slot.write_volatile(value);
+            slot.read_volatile()
+        }
     }
 
     #[inline(always)]
@@ -100,7 +143,7 @@ impl Packet for Skb {
             };
             (result == 0).then_some(())
         };
-        replace(pseudo, flags | u64::from(BPF_F_PSEUDO_HDR))?;
+        replace(pseudo, flags | self.pseudo_header)?;
         replace(covered, flags)
     }
 }

@@ -7,11 +7,14 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_jiffies64};
 use aya_ebpf::maps::lpm_trie::Key;
 use portnat_common::ports::bitmap_position;
 use portnat_common::{
-    Flow, FlowRecord, Ip4, Published, PublishedKey, Refusal, Settings, Subnet, Tables, Ticks,
-    Tuple, V4,
+    Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Refusal, Settings, Subnet, Tables, Ticks,
+    Tuple, V4, V6,
 };
 
-use crate::maps::{EGRESS4, FLOWS4, LOCAL4, PORTS, PUBLISHED4, SETTINGS, SUBNETS4};
+use crate::maps::{
+    EGRESS4, EGRESS6, FLOWS4, FLOWS6, LOCAL4, LOCAL6, PORTS, PUBLISHED4, PUBLISHED6, SCRATCH,
+    SETTINGS, SUBNETS4, SUBNETS6,
+};
 
 /// -EEXIST
 const EXISTS: i32 = -17;
@@ -36,82 +39,98 @@ pub(crate) fn ticks() -> Ticks {
     Ticks(unsafe { bpf_jiffies64() })
 }
 
-impl Tables<V4> for Maps {
-    #[inline(always)]
-    fn settings(&self) -> Option<&Settings> {
-        SETTINGS.get(0)
-    }
+macro_rules! family {
+    ($family:ty, $address:ty: $flows:ident, $published:ident, $local:ident, $subnets:ident, $egress:ident) => {
+        impl Tables<$family> for Maps {
+            #[inline(always)]
+            fn settings(&self) -> Option<&Settings> {
+                SETTINGS.get(0)
+            }
 
-    #[inline(always)]
-    fn flow(&self, key: &Tuple<Ip4>) -> Option<&Flow> {
-        // SAFETY: a record and a flow differ in their cells only, which are transparent. An entry
-        // that is removed meanwhile stays readable: the map is preallocated.
-        FLOWS4
-            .get_ptr(key)
-            .map(|record| unsafe { &*record.cast::<Flow>() })
-    }
+            #[inline(always)]
+            fn flow(&self, key: &Tuple<$address>) -> Option<&Flow> {
+                // SAFETY: a record and a flow differ in their cells only, which are transparent. An entry
+                // that is removed meanwhile stays readable: the map is preallocated.
+                $flows
+                    .get_ptr(key)
+                    .map(|record| unsafe { &*record.cast::<Flow>() })
+            }
 
-    #[inline(always)]
-    fn insert_flow(&self, key: &Tuple<Ip4>, flow: &Flow) -> Result<(), Refusal> {
-        // SAFETY: as above.
-        let record = unsafe { &*ptr::from_ref(flow).cast::<FlowRecord>() };
-        match FLOWS4.insert(key, record, u64::from(BPF_NOEXIST)) {
-            Ok(()) => Ok(()),
-            Err(EXISTS) => Err(Refusal::Exists),
-            Err(_) => Err(Refusal::Full),
+            #[inline(always)]
+            fn scratch(&self) -> Option<&mut Flow> {
+                // SAFETY: each CPU has its own, and a program is not interrupted by another of
+                // ours: all run with bottom halves off.
+                SCRATCH
+                    .get_ptr_mut(0)
+                    .map(|record| unsafe { &mut *record.cast::<Flow>() })
+            }
+
+            #[inline(always)]
+            fn insert_flow(&self, key: &Tuple<$address>, flow: &Flow) -> Result<(), Refusal> {
+                // SAFETY: as above.
+                let record = unsafe { &*ptr::from_ref(flow).cast::<FlowRecord>() };
+                match $flows.insert(key, record, u64::from(BPF_NOEXIST)) {
+                    Ok(()) => Ok(()),
+                    Err(EXISTS) => Err(Refusal::Exists),
+                    Err(_) => Err(Refusal::Full),
+                }
+            }
+
+            #[inline(always)]
+            fn remove_flow(&self, key: &Tuple<$address>) {
+                // It may be gone already: another CPU can have removed it.
+                let _ = $flows.remove(key);
+            }
+
+            #[inline(always)]
+            fn published(&self, key: &PublishedKey<$address>) -> Option<&Published> {
+                // SAFETY: userspace replaces entries and never changes one in place; the memory of one
+                // that is removed meanwhile is not given back before this program ends (RCU).
+                unsafe { $published.get(key) }
+            }
+
+            #[inline(always)]
+            fn port_is_published(&self, protocol: u8, port: u16) -> bool {
+                let Some((word, bit)) = bitmap_position(protocol, port) else {
+                    return false;
+                };
+                PORTS.get(word).is_some_and(|bits| bits & bit != 0)
+            }
+
+            #[inline(always)]
+            fn is_local(&self, address: &$address) -> bool {
+                $local.get_ptr(address).is_some()
+            }
+
+            #[inline(always)]
+            fn subnet(&self, address: &$address) -> Option<&Subnet> {
+                $subnets.get(Key::new(8 * size_of::<$address>() as u32, *address))
+            }
+
+            #[inline(always)]
+            fn interface(&self) -> u32 {
+                self.interface
+            }
+
+            #[inline(always)]
+            fn egress_address(&self) -> Option<$address> {
+                // SAFETY: as for `published`.
+                unsafe { $egress.get(self.interface) }.copied()
+            }
+
+            #[inline(always)]
+            fn now(&self) -> Ticks {
+                ticks()
+            }
+
+            #[inline(always)]
+            fn random(&self) -> u32 {
+                // SAFETY: the helper has no requirements.
+                unsafe { bpf_get_prandom_u32() }
+            }
         }
-    }
-
-    #[inline(always)]
-    fn remove_flow(&self, key: &Tuple<Ip4>) {
-        // It may be gone already: another CPU can have removed it.
-        let _ = FLOWS4.remove(key);
-    }
-
-    #[inline(always)]
-    fn published(&self, key: &PublishedKey<Ip4>) -> Option<&Published> {
-        // SAFETY: userspace replaces entries and never changes one in place; the memory of one
-        // that is removed meanwhile is not given back before this program ends (RCU).
-        unsafe { PUBLISHED4.get(key) }
-    }
-
-    #[inline(always)]
-    fn port_is_published(&self, protocol: u8, port: u16) -> bool {
-        let Some((word, bit)) = bitmap_position(protocol, port) else {
-            return false;
-        };
-        PORTS.get(word).is_some_and(|bits| bits & bit != 0)
-    }
-
-    #[inline(always)]
-    fn is_local(&self, address: &Ip4) -> bool {
-        LOCAL4.get_ptr(address).is_some()
-    }
-
-    #[inline(always)]
-    fn subnet(&self, address: &Ip4) -> Option<&Subnet> {
-        SUBNETS4.get(Key::new(32, *address))
-    }
-
-    #[inline(always)]
-    fn interface(&self) -> u32 {
-        self.interface
-    }
-
-    #[inline(always)]
-    fn egress_address(&self) -> Option<Ip4> {
-        // SAFETY: as for `published`.
-        unsafe { EGRESS4.get(self.interface) }.copied()
-    }
-
-    #[inline(always)]
-    fn now(&self) -> Ticks {
-        ticks()
-    }
-
-    #[inline(always)]
-    fn random(&self) -> u32 {
-        // SAFETY: the helper has no requirements.
-        unsafe { bpf_get_prandom_u32() }
-    }
+    };
 }
+
+family!(V4, Ip4: FLOWS4, PUBLISHED4, LOCAL4, SUBNETS4, EGRESS4);
+family!(V6, Ip6: FLOWS6, PUBLISHED6, LOCAL6, SUBNETS6, EGRESS6);

@@ -4,12 +4,15 @@
 use crate::address::Address;
 use crate::checksum::Sum;
 use crate::family::{Family, Fragment, Network};
+use crate::headers::{Transport, Untranslatable};
 use crate::packet::Packet;
 use crate::tables::Tables;
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::{Be16, icmp, protocol, tcp};
 
+use super::Sight;
+use super::open::untranslatable;
 use super::rewrite::{ports, replaced, write_addresses};
 
 /// A packet that an ICMP error quotes.
@@ -21,19 +24,42 @@ struct Quoted<A> {
     dst_port_at: usize,
 }
 
-/// Translates an ICMP error about a packet of a flow. `None` if it quotes none.
+/// Translates an ICMP error about a packet of a flow; `None` if the packet is no ICMP error.
 ///
-/// The quoted packet has gone the opposite way, so its answers would come to this hook: their entry
-/// knows what was there before translation. An error neither counts nor renews anything (RFC 5508
-/// REQ-6); the quoted transport checksum is left alone (REQ-3), it is often not there at all.
+/// An error neither counts nor renews anything (RFC 5508 REQ-6); the quoted transport checksum is
+/// left alone (REQ-3), it is often not there at all.
 #[inline(always)]
-pub(super) fn translate<F: Family, P: Packet, T: Tables<F>>(
+pub fn error<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
-    l3: usize,
-    outer: &Network<F::Address>,
-    side: Side,
+    sight: Sight,
     tables: &T,
 ) -> Option<Verdict> {
+    let network = F::network(packet, sight.l3)?;
+    let Err(Untranslatable::Error) = Transport::read::<F, P>(packet, &network) else {
+        return None;
+    };
+    match translate::<F, P, T>(packet, sight, &network, tables) {
+        Some(verdict) => Some(verdict),
+        None if !sight.forwarded => Some(Verdict::Pass),
+        None => Some(untranslatable(
+            tables,
+            sight.hook,
+            &network,
+            DropReason::NoFlow,
+        )),
+    }
+}
+
+/// The quoted packet has gone the opposite way, so its answers would come to this hook: their entry
+/// knows what was there before translation. `None` if there is no such entry.
+#[inline(always)]
+fn translate<F: Family, P: Packet, T: Tables<F>>(
+    packet: &mut P,
+    Sight { hook, l3, .. }: Sight,
+    outer: &Network<F::Address>,
+    tables: &T,
+) -> Option<Verdict> {
+    let side = hook.side();
     let quoted_l3 = outer.l4 + icmp::ERROR_HEADER_LEN;
     let quoted = read::<F, P>(packet, quoted_l3, side)?;
     // An error goes to who sent what it quotes.

@@ -1,165 +1,165 @@
-//! A flow begins: both directions' entries are made, and with them a source port is reserved.
-
-use core::cell::Cell;
+//! A packet that may begin a flow.
 
 use crate::address::Address;
-use crate::family::Family;
-use crate::flow::{Flow, REPLY, Translation};
-use crate::settings::{Settings, Ticks};
-use crate::tables::{Refusal, Tables};
-use crate::tuple::Tuple;
-use crate::verdict::DropReason;
+use crate::conntrack;
+use crate::family::{Family, Fragment, Network};
+use crate::flow::{NO_PORT, Translation};
+use crate::headers::{Transport, Untranslatable, tuple};
+use crate::packet::Packet;
+use crate::settings::Settings;
+use crate::subnet::Subnet;
+use crate::tables::Tables;
+use crate::tuple::{Side, Tuple};
+use crate::verdict::{DropReason, Verdict};
 
-use super::track::is_over;
+use super::reserve::{Opening, insert};
+use super::rewrite::rewrite;
+use super::{Hook, Sight, find_published};
 
-/// How many source ports are tried. With half of all ports in use towards one remote endpoint, all
-/// of them are taken once in 2^32 times.
-const PROBES: u32 = 32;
-
-/// What is known of a flow before its source port is chosen.
-pub(super) struct Opening<'a, A> {
-    /// Its first packet, before translation.
-    pub(super) tuple: &'a Tuple<A>,
-    /// The source address afterwards.
-    pub(super) src: A,
-    /// The destination address afterwards.
-    pub(super) dst: A,
-    /// The destination port afterwards.
-    pub(super) dst_port: u16,
-    /// The source port to try first; the others come from the pool.
-    pub(super) port: Option<u16>,
-    /// The published port that it comes through.
-    pub(super) port_id: u32,
-    /// Length of the first packet in bytes.
-    pub(super) bytes: u64,
-    /// What the first packet shows, see [`crate::conntrack`].
-    pub(super) seen: u64,
-}
-
-/// Opens a flow and says what its packets become.
-///
-/// The reply direction comes first: that its key was free *is* the reservation of the source port
-/// towards this remote endpoint. The original direction comes second, and where that fails the
-/// first is taken back, so that no half of a flow is left.
-///
-/// # Errors
-/// The flow table is full, or no port was free.
+/// Begins a flow where the packet asks for a published port or is to be masqueraded.
 #[inline(always)]
-pub(super) fn open<F: Family, T: Tables<F>>(
+pub fn open<F: Family, P: Packet, T: Tables<F>>(
+    packet: &mut P,
+    sight: Sight,
     tables: &T,
-    settings: &Settings,
-    opening: &Opening<'_, F::Address>,
-) -> Result<Translation, DropReason> {
-    let tuple = opening.tuple;
-    let now = tables.now();
-    let mut entry = Flow {
-        translation: Translation::to(&tuple.reverse()),
-        port_id: opening.port_id,
-        kind: REPLY,
-        seen: Cell::new(0),
-        last_seen: Cell::new(now.0),
-        packets: Cell::new(0),
-        bytes: Cell::new(0),
+) -> Verdict {
+    let (Some(mut network), true) = (F::network(packet, sight.l3), sight.forwarded) else {
+        return Verdict::Pass;
     };
-    let mut translation = Translation {
-        src: opening.src.widen(),
-        dst: opening.dst.widen(),
-        src_port: 0,
-        dst_port: opening.dst_port,
+    let mut transport = match Transport::read::<F, P>(packet, &network) {
+        Ok(transport) => transport,
+        Err(why) => return untranslatable(tables, sight.hook, &network, reason(why)),
     };
-    let reply_key = reserve::<F, T>(tables, settings, opening, &entry, &mut translation, now)?;
-
-    entry.translation = translation;
-    entry.kind = 0;
-    entry.seen.set(opening.seen);
-    entry.packets.set(1);
-    entry.bytes.set(opening.bytes);
-    match tables.insert_flow(tuple, &entry) {
-        Ok(()) => Ok(translation),
-        Err(Refusal::Full) => {
-            tables.remove_flow(&reply_key);
-            Err(DropReason::FlowTableFull)
-        }
-        // Another CPU carries another packet of this flow and was faster: its choice counts.
-        Err(Refusal::Exists) => match tables.flow(tuple) {
-            Some(winner) if winner.translation.is(&translation) => Ok(translation),
-            Some(winner) => {
-                tables.remove_flow(&reply_key);
-                Ok(winner.translation)
-            }
-            None => {
-                tables.remove_flow(&reply_key);
-                Err(DropReason::PortsExhausted)
-            }
-        },
+    transport.forget(packet, &mut network.protocol);
+    let Some(settings) = tables.settings() else {
+        return Verdict::Pass;
+    };
+    let tuple = tuple(&network, &transport, sight.hook.side());
+    let mut opening = Opening {
+        tuple: &tuple,
+        src: tuple.src,
+        dst: tuple.dst,
+        dst_port: tuple.dst_port,
+        port: Some(tuple.src_port),
+        port_id: NO_PORT,
+        bytes: (network.end - sight.l3) as u64,
+        seen: conntrack::observed(tuple.protocol, transport.tcp_flags),
+    };
+    let wanted = match sight.hook {
+        Hook::In => publish(tables, &mut opening),
+        Hook::Outside | Hook::Inside => masquerade(tables, sight.hook, settings, &mut opening),
+    };
+    match wanted {
+        Wanted::Yes => {}
+        Wanted::No => return Verdict::Pass,
+        Wanted::Impossible(reason) => return Verdict::Drop(reason),
+    }
+    if network.fragment != Fragment::Whole {
+        // Its other parts would go where this one does not.
+        return Verdict::Drop(DropReason::Fragment);
+    }
+    if transport.is_answer() {
+        return match sight.hook {
+            // The stack refuses what it does not know.
+            Hook::In => Verdict::Pass,
+            Hook::Outside | Hook::Inside => Verdict::Drop(DropReason::NoFlow),
+        };
+    }
+    let mut translation = Translation::default();
+    match insert::<F, T>(tables, settings, &opening, &mut translation) {
+        Ok(()) => rewrite::<F, P>(packet, sight.l3, &tuple, &transport, &translation),
+        Err(reason) => Verdict::Drop(reason),
     }
 }
 
-/// Finds a source port under which the reply direction's key is free and inserts `reply` there.
-/// The port goes into `translation`; the key is returned.
+/// Whether a packet begins a flow of ours.
+enum Wanted {
+    Yes,
+    No,
+    Impossible(DropReason),
+}
+
+/// A published port leads to its target.
 #[inline(always)]
-fn reserve<F: Family, T: Tables<F>>(
+fn publish<F: Family, T: Tables<F>>(tables: &T, opening: &mut Opening<'_, F::Address>) -> Wanted {
+    let Some(published) = find_published::<F, T>(tables, opening.tuple) else {
+        return Wanted::No;
+    };
+    opening.dst = F::Address::narrow(&published.target);
+    opening.dst_port = published.target_port;
+    opening.port_id = published.port_id;
+    Wanted::Yes
+}
+
+/// A masqueraded packet takes the address of its way out, and keeps its port where that is in the
+/// pool.
+#[inline(always)]
+fn masquerade<F: Family, T: Tables<F>>(
     tables: &T,
+    hook: Hook,
     settings: &Settings,
-    opening: &Opening<'_, F::Address>,
-    reply: &Flow,
-    translation: &mut Translation,
-    now: Ticks,
-) -> Result<Tuple<F::Address>, DropReason> {
+    opening: &mut Opening<'_, F::Address>,
+) -> Wanted {
     let tuple = opening.tuple;
-    if let Some(port) = opening.port {
-        translation.src_port = port;
-        let key = translation.twin(tuple);
-        match tables.insert_flow(&key, reply) {
-            Ok(()) => return Ok(key),
-            Err(Refusal::Full) => return Err(DropReason::FlowTableFull),
-            Err(Refusal::Exists) if take_over::<F, T>(tables, settings, &key, reply, now) => {
-                return Ok(key);
-            }
-            Err(Refusal::Exists) => {}
-        }
+    let Some(subnet) = tables.subnet(&tuple.src) else {
+        return Wanted::No;
+    };
+    let wanted = match hook {
+        Hook::Inside => is_hairpin::<F, T>(tables, subnet, tuple),
+        _ => subnet.is_masqueraded(),
+    };
+    if !wanted {
+        return Wanted::No;
     }
-    // The verifier walks each round by itself, so a round does next to nothing.
-    let first = tables.random();
-    let mut probe = 0;
-    while probe < PROBES {
-        let port = settings.pool.nth(first.wrapping_add(probe));
-        probe += 1;
-        if tables.port_is_published(tuple.protocol, port) {
-            continue;
-        }
-        translation.src_port = port;
-        let key = translation.twin(tuple);
-        match tables.insert_flow(&key, reply) {
-            Ok(()) => return Ok(key),
-            Err(Refusal::Full) => return Err(DropReason::FlowTableFull),
-            Err(Refusal::Exists) => {}
-        }
-    }
-    Err(DropReason::PortsExhausted)
+    let Some(address) = tables.egress_address() else {
+        return Wanted::Impossible(DropReason::NoEgressAddress);
+    };
+    opening.src = address;
+    let keeps = settings.pool.contains(tuple.src_port)
+        && !tables.port_is_published(tuple.protocol, tuple.src_port);
+    opening.port = keeps.then_some(tuple.src_port);
+    Wanted::Yes
 }
 
-/// Whether the entry that is in the way under `key` is or becomes `reply`: because it is this very
-/// flow's (another CPU is opening it, or its other half is gone), or because its time is over.
+/// Whether a packet is on its way from a container of this bridge through a published port back to
+/// this bridge: then its answers have an entry already.
 #[inline(always)]
-fn take_over<F: Family, T: Tables<F>>(
+fn is_hairpin<F: Family, T: Tables<F>>(
     tables: &T,
-    settings: &Settings,
-    key: &Tuple<F::Address>,
-    reply: &Flow,
-    now: Ticks,
+    subnet: &Subnet,
+    tuple: &Tuple<F::Address>,
 ) -> bool {
-    let Some(holder) = tables.flow(key) else {
-        return false;
+    let answer = Tuple {
+        side: Side::Egress,
+        ..tuple.reverse()
     };
-    if holder.translation.is(&reply.translation) {
-        return true;
+    subnet.bridge == tables.interface()
+        && tables
+            .flow(&answer)
+            .is_some_and(|flow| flow.port_id != NO_PORT)
+}
+
+/// What becomes of a packet without a translation: with an inside address it must not leave.
+#[inline(always)]
+pub(super) fn untranslatable<F: Family, T: Tables<F>>(
+    tables: &T,
+    hook: Hook,
+    network: &Network<F::Address>,
+    reason: DropReason,
+) -> Verdict {
+    let inside = tables.subnet(&network.src);
+    match hook {
+        Hook::Outside if inside.is_some_and(Subnet::is_masqueraded) => Verdict::Drop(reason),
+        _ => Verdict::Pass,
     }
-    let other_key = holder.translation.twin(key);
-    if !is_over(settings, key.protocol, holder, tables.flow(&other_key), now) {
-        return false;
+}
+
+/// Why a packet that cannot be translated is dropped.
+#[inline(always)]
+const fn reason(why: Untranslatable) -> DropReason {
+    match why {
+        Untranslatable::Fragment => DropReason::Fragment,
+        Untranslatable::Protocol | Untranslatable::Error => DropReason::UnsupportedProtocol,
+        Untranslatable::Truncated => DropReason::Malformed,
     }
-    tables.remove_flow(&other_key);
-    tables.remove_flow(key);
-    tables.insert_flow(key, reply).is_ok()
 }

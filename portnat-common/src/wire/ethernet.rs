@@ -4,3 +4,5 @@
 pub const HEADER_LEN: usize = 14;
 /// The EtherType of IPv4, host byte order.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// The EtherType of IPv6, host byte order.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;

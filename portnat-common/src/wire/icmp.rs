@@ -1,4 +1,4 @@
-//! ICMP, RFC 792: the echo query and its reply, and errors, which quote the packet that they are
+//! ICMP, RFC 792 and RFC 4443: the echo query and its reply, and errors, which quote the packet that they are
 //! about.
 
 use bytemuck::{Pod, Zeroable};
@@ -22,6 +22,13 @@ pub const UNREACHABLE_V4: u8 = 3;
 pub const TIME_EXCEEDED_V4: u8 = 11;
 /// Type of "parameter problem" over IPv4.
 pub const PARAMETER_PROBLEM_V4: u8 = 12;
+/// Type of an echo request over IPv6.
+pub const ECHO_REQUEST_V6: u8 = 128;
+/// Type of an echo reply over IPv6.
+pub const ECHO_REPLY_V6: u8 = 129;
+/// The last type of an error over IPv6: 1 unreachable, 2 too big, 3 time exceeded, 4 parameter
+/// problem.
+pub const LAST_ERROR_V6: u8 = 4;
 
 /// The header of an echo message.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]

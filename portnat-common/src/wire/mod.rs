@@ -3,6 +3,7 @@
 pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
+pub mod ipv6;
 pub mod tcp;
 pub mod udp;
 
@@ -42,6 +43,8 @@ pub mod protocol {
     pub const ICMP: u8 = 1;
     /// TCP, RFC 9293.
     pub const TCP: u8 = 6;
+    /// ICMPv6, RFC 4443.
+    pub const ICMPV6: u8 = 58;
     /// UDP, RFC 768.
     pub const UDP: u8 = 17;
 }

@@ -1,6 +1,6 @@
 //! ICMP errors about translated packets.
 
-use portnat_common::nat::Leaving;
+use portnat_common::nat::{Hook, Sight};
 use portnat_common::wire::tcp;
 use portnat_common::{Bytes, DropReason, V4, Verdict, nat};
 
@@ -72,8 +72,15 @@ fn an_error_of_the_host_itself_keeps_its_source() {
     let world = published();
     let quoted = |dst| packet(Tcp(ACK), CLIENT, dst);
     let mut frame = error("192.0.2.1:0", &quoted(TARGET), 28).frame();
-    let verdict =
-        nat::egress::<V4, _, _>(&mut Bytes(&mut frame), 14, false, Leaving::Outside, &world);
+    let verdict = nat::process::<V4, _, _>(
+        &mut Bytes(&mut frame),
+        Sight {
+            hook: Hook::Outside,
+            l3: 14,
+            forwarded: false,
+        },
+        &world,
+    );
     becomes((verdict, frame), &error("192.0.2.1:0", &quoted(HOST), 28));
 }
 
@@ -139,7 +146,15 @@ fn an_error_that_is_cut_anywhere_is_never_altered_by_half() {
     for length in 0..whole.len() {
         let world = published();
         let mut frame = whole[..length].to_vec();
-        let verdict = nat::ingress::<V4, _, _>(&mut Bytes(&mut frame), 14, &world);
+        let verdict = nat::process::<V4, _, _>(
+            &mut Bytes(&mut frame),
+            Sight {
+                hook: Hook::In,
+                l3: 14,
+                forwarded: true,
+            },
+            &world,
+        );
         assert_eq!((verdict, &frame[..]), (Verdict::Pass, &whole[..length]));
     }
 }

@@ -3,7 +3,7 @@
 use crate::support::packet::Carries::{EchoReply, EchoRequest, Protocol, Tcp, Udp, UdpUnchecked};
 use crate::support::packet::{Packet, packet};
 use crate::support::world::World;
-use portnat_common::nat::Leaving;
+use portnat_common::nat::{Hook, Sight};
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{Bytes, DropReason, V4, Verdict, nat};
 
@@ -23,15 +23,30 @@ pub(crate) fn web() -> World {
 /// Runs a packet in from the uplink.
 pub(crate) fn ingress(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
     let mut frame = packet.frame();
-    let verdict = nat::ingress::<V4, _, _>(&mut Bytes(&mut frame), 14, world);
+    let verdict = nat::process::<V4, _, _>(
+        &mut Bytes(&mut frame),
+        Sight {
+            hook: Hook::In,
+            l3: 14,
+            forwarded: true,
+        },
+        world,
+    );
     (verdict, frame)
 }
 
 /// Runs a packet out by the uplink.
 pub(crate) fn egress(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
     let mut frame = packet.frame();
-    let verdict =
-        nat::egress::<V4, _, _>(&mut Bytes(&mut frame), 14, true, Leaving::Outside, world);
+    let verdict = nat::process::<V4, _, _>(
+        &mut Bytes(&mut frame),
+        Sight {
+            hook: Hook::Outside,
+            l3: 14,
+            forwarded: true,
+        },
+        world,
+    );
     (verdict, frame)
 }
 
@@ -233,11 +248,13 @@ fn an_inside_address_never_leaks() {
     let mut truncated = out(Tcp(SYN)).frame();
     truncated.truncate(14 + 20 + 10);
     truncated[17] = 30;
-    let verdict = nat::egress::<V4, _, _>(
+    let verdict = nat::process::<V4, _, _>(
         &mut Bytes(&mut truncated),
-        14,
-        true,
-        Leaving::Outside,
+        Sight {
+            hook: Hook::Outside,
+            l3: 14,
+            forwarded: true,
+        },
         &world,
     );
     assert_eq!(verdict, Verdict::Drop(DropReason::Malformed));

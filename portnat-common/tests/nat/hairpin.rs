@@ -1,6 +1,6 @@
 //! Containers that ask for published ports, and containers that talk to each other.
 
-use portnat_common::nat::{self, Leaving};
+use portnat_common::nat::{self, Hook, Sight};
 use portnat_common::{Bytes, V4, Verdict};
 
 use crate::fixtures::{
@@ -14,7 +14,15 @@ use crate::support::world::World;
 fn bridge_out(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
     let mut frame = packet.frame();
     world.interface.set(World::BRIDGE);
-    let verdict = nat::egress::<V4, _, _>(&mut Bytes(&mut frame), 14, true, Leaving::Inside, world);
+    let verdict = nat::process::<V4, _, _>(
+        &mut Bytes(&mut frame),
+        Sight {
+            hook: Hook::Inside,
+            l3: 14,
+            forwarded: true,
+        },
+        world,
+    );
     world.interface.set(World::UPLINK);
     (verdict, frame)
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::support::packet::{Carries, Packet, packet};
 use crate::support::world::World;
-use portnat_common::nat::Leaving;
+use portnat_common::nat::{Hook, Sight};
 use portnat_common::ports::PortPool;
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{Bytes, Side, V4, Verdict, nat};
@@ -75,10 +75,24 @@ fn step() -> impl Strategy<Value = Step> {
 /// Runs a frame through the hook at `side`.
 fn run(world: &World, side: Side, frame: &mut [u8]) -> Verdict {
     match side {
-        Side::Ingress => nat::ingress::<V4, _, _>(&mut Bytes(frame), 14, world),
-        Side::Egress => {
-            nat::egress::<V4, _, _>(&mut Bytes(frame), 14, true, Leaving::Outside, world)
-        }
+        Side::Ingress => nat::process::<V4, _, _>(
+            &mut Bytes(frame),
+            Sight {
+                hook: Hook::In,
+                l3: 14,
+                forwarded: true,
+            },
+            world,
+        ),
+        Side::Egress => nat::process::<V4, _, _>(
+            &mut Bytes(frame),
+            Sight {
+                hook: Hook::Outside,
+                l3: 14,
+                forwarded: true,
+            },
+            world,
+        ),
     }
 }
 
@@ -138,9 +152,9 @@ proptest! {
         for ingress in [true, false] {
             let mut bytes = frame.clone();
             let verdict = if ingress {
-                nat::ingress::<V4, _, _>(&mut Bytes(&mut bytes), l3, &world)
+                nat::process::<V4, _, _>(&mut Bytes(&mut bytes), Sight { hook: Hook::In, l3, forwarded: true }, &world)
             } else {
-                nat::egress::<V4, _, _>(&mut Bytes(&mut bytes), l3, true, Leaving::Outside, &world)
+                nat::process::<V4, _, _>(&mut Bytes(&mut bytes), Sight { hook: Hook::Outside, l3, forwarded: true }, &world)
             };
             if verdict == Verdict::Pass {
                 prop_assert_eq!(&bytes, &frame);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
+use portnat_common::settings::IPV6_CHECKSUM_FLAG;
 use portnat_common::{Settings, Ticks};
 use tracing::debug;
 
@@ -19,6 +20,12 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/po
 
 /// The name of the program that reads the clock.
 const CLOCK: &str = "clock";
+
+/// The name of the program that asks the kernel for a checksum flag.
+const KNOWS_IPV6_FLAG: &str = "knows_ipv6_flag";
+
+/// Length in bytes of a packet that every kernel takes for a test run.
+const SHORTEST: usize = 64;
 
 /// How the datapath is loaded.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +59,7 @@ impl Datapath {
         let log_level = u8::from(options.trace) * TRACE_LEVEL;
         let ebpf = EbpfLoader::new()
             .map_max_entries("FLOWS4", capacity)
+            .map_max_entries("FLOWS6", capacity)
             .override_global(aya_log::LEVEL, &log_level, true)
             .load(OBJECT)?;
         let mut datapath = Datapath {
@@ -61,13 +69,19 @@ impl Datapath {
             attachments: BTreeMap::new(),
             applied: Desired::default(),
         };
-        let names: Vec<_> = Hook::PROGRAMS.into_iter().chain([CLOCK]).collect();
+        let names: Vec<_> = Hook::PROGRAMS
+            .into_iter()
+            .chain([CLOCK, KNOWS_IPV6_FLAG])
+            .collect();
         for name in names {
             datapath.load_program(name)?;
         }
+        let mut settings = *settings;
+        let knows_ipv6_flag = datapath.test_run(KNOWS_IPV6_FLAG, &[0; SHORTEST], 0)?.0 == 1;
+        settings.ipv6_checksum_flag = u32::from(knows_ipv6_flag) * IPV6_CHECKSUM_FLAG;
         datapath
             .array("SETTINGS")?
-            .set(0, Plain(*settings), 0)
+            .set(0, Plain(settings), 0)
             .map_err(|error| DatapathError::table("SETTINGS", error))?;
         Ok(datapath)
     }
@@ -96,15 +110,7 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses to run the clock program, which it does not where it loaded it.
     pub fn now(&mut self) -> Result<Ticks, DatapathError> {
-        // The shortest packet that the kernel takes for a test run is an Ethernet header.
-        let packet = [0; 64];
-        let options = TestRunOptions {
-            data_in: Some(&packet),
-            ..TestRunOptions::default()
-        };
-        self.program(CLOCK)?
-            .test_run(options)
-            .map_err(|error| DatapathError::program(CLOCK, error))?;
+        self.test_run(CLOCK, &[0; SHORTEST], 0)?;
         let Plain(ticks) = self
             .array::<u64>("CLOCK")?
             .get(&0, 0)

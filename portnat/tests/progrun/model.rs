@@ -2,7 +2,7 @@
 //! out the same, byte for byte, and leave the same flows.
 
 use portnat::spec::Protocol;
-use portnat_common::nat::Leaving;
+use portnat_common::nat::{Hook, Sight};
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{Bytes, V4, Verdict, nat};
 use proptest::prelude::*;
@@ -111,9 +111,9 @@ proptest! {
             let frame = packet.frame();
             let mut native = frame.clone();
             let (verdict, loaded) = if *inbound {
-                (nat::ingress::<V4, _, _>(&mut Bytes(&mut native), 14, &world), host.ingress(&frame))
+                (nat::process::<V4, _, _>(&mut Bytes(&mut native), Sight { hook: Hook::In, l3: 14, forwarded: true }, &world), host.ingress(&frame))
             } else {
-                (nat::egress::<V4, _, _>(&mut Bytes(&mut native), 14, true, Leaving::Outside, &world), host.egress(&frame))
+                (nat::process::<V4, _, _>(&mut Bytes(&mut native), Sight { hook: Hook::Outside, l3: 14, forwarded: true }, &world), host.egress(&frame))
             };
             prop_assert_eq!(verdict_of(verdict), loaded.0, "{:?}: {:?}", packet, verdict);
             if world.has_rolled_dice() {

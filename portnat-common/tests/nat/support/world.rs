@@ -116,6 +116,10 @@ impl Tables<V4> for World {
         self.flows.borrow().get(key).copied()
     }
 
+    fn scratch(&self) -> Option<&mut Flow> {
+        Some(Box::leak(Box::default()))
+    }
+
     fn insert_flow(&self, key: &Tuple<Ip4>, flow: &Flow) -> Result<(), Refusal> {
         let mut flows = self.flows.borrow_mut();
         if flows.contains_key(key) {
@@ -129,6 +133,7 @@ impl Tables<V4> for World {
             translation: record.translation,
             port_id: record.port_id,
             kind: record.kind,
+            padding: 0,
             seen: Cell::new(record.seen),
             last_seen: Cell::new(record.last_seen),
             packets: Cell::new(record.packets),

@@ -1,8 +1,13 @@
 //! What tells one address family from the other; the rest of the crate is generic over it.
 
-use crate::address::{Address, Ip4};
+mod v4;
+mod v6;
+
+pub use v4::V4;
+pub use v6::V6;
+
+use crate::address::Address;
 use crate::packet::Packet;
-use crate::wire::{ethernet, icmp, ipv4, protocol};
 
 /// An address family.
 pub trait Family: Copy + 'static {
@@ -19,8 +24,6 @@ pub trait Family: Copy + 'static {
     const ECHO_REPLY: u8;
     /// Whether its ICMP checksum covers a pseudo header (RFC 4443 section 2.3; not RFC 792).
     const ICMP_PSEUDO_HEADER: bool;
-    /// Whether a UDP checksum of 0 means that there is none (RFC 768; not RFC 8200 section 8.1).
-    const UDP_CHECKSUM_OPTIONAL: bool;
     /// Where the source address lies in the header, in bytes.
     const SRC: usize;
     /// Where the destination address lies.
@@ -40,9 +43,10 @@ pub trait Family: Copy + 'static {
     /// quench is not translated (RFC 6633).
     fn is_error(icmp_type: u8) -> bool;
 
-    /// Whether `address` must not be seen outside a host (RFC 1122 section 3.2.1.3, RFC 4291
-    /// section 2.5.3).
-    fn is_loopback(address: Self::Address) -> bool;
+    /// Whether a router must not forward what has this address as source or destination: those of
+    /// one host (RFC 1122 section 3.2.1.3) and, in IPv6, of one link (RFC 4291 section 2.5.6). The
+    /// stack drops such packets where they come from outside; rewritten it would not know them.
+    fn stays_on_link(address: Self::Address) -> bool;
 }
 
 /// What the network header says.
@@ -71,68 +75,4 @@ pub enum Fragment {
     First,
     /// A later one: there is no transport header.
     Later,
-}
-
-/// IPv4.
-#[derive(Clone, Copy, Debug)]
-pub struct V4;
-
-impl Family for V4 {
-    type Address = Ip4;
-
-    const ETHERTYPE: u16 = ethernet::ETHERTYPE_IPV4;
-    const ICMP: u8 = protocol::ICMP;
-    const ECHO_REQUEST: u8 = icmp::ECHO_REQUEST_V4;
-    const ECHO_REPLY: u8 = icmp::ECHO_REPLY_V4;
-    const ICMP_PSEUDO_HEADER: bool = false;
-    const UDP_CHECKSUM_OPTIONAL: bool = true;
-    const SRC: usize = ipv4::SRC;
-    const DST: usize = ipv4::DST;
-    const HEADER_CHECKSUM: Option<usize> = Some(ipv4::CHECKSUM);
-
-    #[inline(always)]
-    fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip4>> {
-        let network = Self::quoted(packet, l3)?;
-        if network.end < network.l4 || network.end > packet.len() {
-            return None;
-        }
-        Some(network)
-    }
-
-    #[inline(always)]
-    fn quoted<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip4>> {
-        let header: ipv4::Header = packet.read(l3)?;
-        let header_len = header.header_len();
-        if header.version() != 4 || header_len < size_of::<ipv4::Header>() {
-            return None;
-        }
-        let fragment = if !header.is_fragment() {
-            Fragment::Whole
-        } else if header.fragment_offset() == 0 {
-            Fragment::First
-        } else {
-            Fragment::Later
-        };
-        Some(Network {
-            src: header.src,
-            dst: header.dst,
-            protocol: header.protocol,
-            l4: l3 + header_len,
-            end: l3 + header.total_length.get() as usize,
-            fragment,
-        })
-    }
-
-    #[inline(always)]
-    fn is_error(icmp_type: u8) -> bool {
-        matches!(
-            icmp_type,
-            icmp::UNREACHABLE_V4 | icmp::TIME_EXCEEDED_V4 | icmp::PARAMETER_PROBLEM_V4
-        )
-    }
-
-    #[inline(always)]
-    fn is_loopback(address: Ip4) -> bool {
-        address.first_octet() == 127
-    }
 }

@@ -1,0 +1,74 @@
+//! IPv4.
+
+use crate::address::Ip4;
+use crate::packet::Packet;
+use crate::wire::{ethernet, icmp, ipv4, protocol};
+
+use super::{Family, Fragment, Network};
+
+/// IPv4.
+#[derive(Clone, Copy, Debug)]
+pub struct V4;
+
+impl Family for V4 {
+    type Address = Ip4;
+
+    const ETHERTYPE: u16 = ethernet::ETHERTYPE_IPV4;
+    const ICMP: u8 = protocol::ICMP;
+    const ECHO_REQUEST: u8 = icmp::ECHO_REQUEST_V4;
+    const ECHO_REPLY: u8 = icmp::ECHO_REPLY_V4;
+    const ICMP_PSEUDO_HEADER: bool = false;
+    const SRC: usize = ipv4::SRC;
+    const DST: usize = ipv4::DST;
+    const HEADER_CHECKSUM: Option<usize> = Some(ipv4::CHECKSUM);
+
+    #[inline(always)]
+    fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip4>> {
+        let network = Self::quoted(packet, l3)?;
+        if network.end < network.l4 || network.end > packet.len() {
+            return None;
+        }
+        Some(network)
+    }
+
+    #[inline(always)]
+    fn quoted<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip4>> {
+        let header: ipv4::Header = packet.read(l3)?;
+        let header_len = header.header_len();
+        if header.version() != 4 || header_len < size_of::<ipv4::Header>() {
+            return None;
+        }
+        let fragment = if !header.is_fragment() {
+            Fragment::Whole
+        } else if header.fragment_offset() == 0 {
+            Fragment::First
+        } else {
+            Fragment::Later
+        };
+        Some(Network {
+            src: header.src,
+            dst: header.dst,
+            protocol: header.protocol,
+            l4: l3 + header_len,
+            end: match header.total_length.get() as usize {
+                // More than 64 KiB, put together by the receiving device (Linux 6.3, BIG TCP).
+                0 if packet.len() > l3 + 0xffff => packet.len(),
+                length => l3 + length,
+            },
+            fragment,
+        })
+    }
+
+    #[inline(always)]
+    fn is_error(icmp_type: u8) -> bool {
+        matches!(
+            icmp_type,
+            icmp::UNREACHABLE_V4 | icmp::TIME_EXCEEDED_V4 | icmp::PARAMETER_PROBLEM_V4
+        )
+    }
+
+    #[inline(always)]
+    fn stays_on_link(address: Ip4) -> bool {
+        address.first_octet() == 127
+    }
+}

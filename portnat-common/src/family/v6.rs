@@ -1,0 +1,124 @@
+//! IPv6.
+
+use crate::address::Ip6;
+use crate::packet::Packet;
+use crate::wire::{ethernet, icmp, ipv6, protocol};
+
+use super::{Family, Fragment, Network};
+
+/// How many extension headers are followed. RFC 8200 section 4.1 has no use for more of those that
+/// may stand before a transport header that can be translated.
+const EXTENSIONS: u32 = 4;
+
+/// IPv6.
+#[derive(Clone, Copy, Debug)]
+pub struct V6;
+
+impl Family for V6 {
+    type Address = Ip6;
+
+    const ETHERTYPE: u16 = ethernet::ETHERTYPE_IPV6;
+    const ICMP: u8 = protocol::ICMPV6;
+    const ECHO_REQUEST: u8 = icmp::ECHO_REQUEST_V6;
+    const ECHO_REPLY: u8 = icmp::ECHO_REPLY_V6;
+    const ICMP_PSEUDO_HEADER: bool = true;
+    const SRC: usize = ipv6::SRC;
+    const DST: usize = ipv6::DST;
+    const HEADER_CHECKSUM: Option<usize> = None;
+
+    #[inline(always)]
+    fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip6>> {
+        let network = Self::quoted(packet, l3)?;
+        if network.end < network.l4 || network.end > packet.len() {
+            return None;
+        }
+        Some(network)
+    }
+
+    /// What cannot be followed to its transport header counts as a protocol without ports.
+    #[inline(always)]
+    fn quoted<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip6>> {
+        let header: ipv6::Header = packet.read(l3)?;
+        if header.version() != 6 {
+            return None;
+        }
+        let mut network = Network {
+            src: header.src,
+            dst: header.dst,
+            protocol: header.next,
+            l4: l3 + size_of::<ipv6::Header>(),
+            end: l3 + size_of::<ipv6::Header>() + header.payload_length.get() as usize,
+            fragment: Fragment::Whole,
+        };
+        if header.payload_length.get() == 0 && packet.len() > l3 + 0xffff {
+            // More than 64 KiB, put together by the receiving device (Linux 5.19, BIG TCP).
+            network.end = packet.len();
+        }
+        if is_extension(network.protocol) {
+            follow(packet, &mut network);
+        }
+        Some(network)
+    }
+
+    #[inline(always)]
+    fn is_error(icmp_type: u8) -> bool {
+        icmp_type >= 1 && icmp_type <= icmp::LAST_ERROR_V6
+    }
+
+    #[inline(always)]
+    fn stays_on_link(address: Ip6) -> bool {
+        address.is_loopback() || address.first_group() & 0xffc0 == 0xfe80
+    }
+}
+
+#[inline(always)]
+const fn is_extension(next: u8) -> bool {
+    matches!(
+        next,
+        ipv6::HOP_BY_HOP | ipv6::ROUTING | ipv6::FRAGMENT | ipv6::DESTINATION
+    )
+}
+
+/// Follows the extension headers to the transport header.
+#[inline(always)]
+fn follow<P: Packet>(packet: &P, network: &mut Network<Ip6>) {
+    let (mut next, mut at) = (network.protocol, network.l4);
+    let mut fragment = Fragment::Whole;
+    let mut followed = 0;
+    while is_extension(next) && fragment != Fragment::Later {
+        let extension: Option<ipv6::Extension> = packet.read(at);
+        let (Some(extension), true) = (extension, followed < EXTENSIONS) else {
+            next = ipv6::NO_NEXT;
+            break;
+        };
+        followed += 1;
+        if next == ipv6::FRAGMENT {
+            at += 8;
+            fragment = if extension.fragment_offset() > 0 {
+                Fragment::Later
+            } else if extension.more_fragments() {
+                Fragment::First
+            } else {
+                // An atomic fragment is a whole packet (RFC 6946).
+                Fragment::Whole
+            };
+        } else {
+            at += extension.byte_len();
+        }
+        next = extension.next;
+    }
+    let fragment = match fragment {
+        Fragment::Whole => 0,
+        Fragment::First => 1,
+        Fragment::Later => 2,
+    };
+    // Four extensions of 2 KiB each fit in 14 bits; the verifier wants offsets well below 16.
+    let found = packet.forget(at as u64 & 0x3fff | u64::from(next) << 16 | fragment << 24);
+    network.l4 = (found & 0x3fff) as usize;
+    network.protocol = (found >> 16) as u8;
+    network.fragment = match found >> 24 {
+        0 => Fragment::Whole,
+        1 => Fragment::First,
+        _ => Fragment::Later,
+    };
+}
