@@ -50,11 +50,12 @@ impl Sum {
         self.0
     }
 
-    /// Whether nothing was replaced by anything else.
+    /// Whether adding this changes no checksum. What was replaced by itself adds all ones, the
+    /// other zero of ones' complement.
     #[inline(always)]
     #[must_use]
     pub const fn is_zero(self) -> bool {
-        self.0 == 0
+        matches!(self.fold(), 0 | 0xffff)
     }
 
     /// The 16-bit ones' complement sum.
@@ -119,6 +120,19 @@ mod tests {
                 .apply(be(0xdd2f)),
             be(0x0000)
         );
+    }
+
+    #[test]
+    fn what_was_replaced_by_itself_is_no_difference() {
+        for value in [0, 1, 80, 0xffff] {
+            assert!(Sum::ZERO.replace16(value, value).replace16(7, 7).is_zero());
+            assert!(
+                Sum::ZERO
+                    .replace(u32::from(value), u32::from(value))
+                    .is_zero()
+            );
+        }
+        assert!(!Sum::ZERO.replace16(1, 2).is_zero());
     }
 
     proptest! {

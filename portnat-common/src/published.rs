@@ -1,6 +1,6 @@
 //! Published ports: what userspace tells the datapath.
 
-use crate::address::Wide;
+use crate::address::{Address, Wide};
 
 /// Where a port is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,3 +34,21 @@ pub struct Published {
 }
 
 const _: () = assert!(size_of::<Published>() == 24);
+
+impl Published {
+    /// The same port the other way round: keyed by the target, leading to the host.
+    #[must_use]
+    pub fn back<A: Address>(&self, key: &PublishedKey<A>) -> (PublishedKey<A>, Published) {
+        let target = PublishedKey {
+            address: A::narrow(&self.target),
+            port: self.target_port,
+            ..*key
+        };
+        let host = Published {
+            target: key.address.widen(),
+            target_port: key.port,
+            ..*self
+        };
+        (target, host)
+    }
+}

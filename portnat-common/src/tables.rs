@@ -44,6 +44,13 @@ pub trait Tables<F: Family> {
     /// The published port under `key`.
     fn published(&self, key: &PublishedKey<F::Address>) -> Option<&Published>;
 
+    /// The published port that leads to a target, if there is just one: `key` is the target's
+    /// address and port, and what comes back has the host's as its target.
+    fn published_back(&self, key: &PublishedKey<F::Address>) -> Option<&Published>;
+
+    /// Whether a socket of the host would take a packet with this tuple.
+    fn is_in_use(&self, tuple: &Tuple<F::Address>) -> bool;
+
     /// Whether this port is published on any address; costs no hash look-up.
     fn port_is_published(&self, protocol: u8, port: u16) -> bool;
 

@@ -49,6 +49,16 @@ const _: () = assert!(size_of::<Tuple<crate::Ip4>>() == 16);
 const _: () = assert!(size_of::<Tuple<crate::Ip6>>() == 40);
 
 impl<A: Copy> Tuple<A> {
+    /// The tuple of the answers, as seen at this same hook.
+    #[inline(always)]
+    #[must_use]
+    pub fn answer(&self) -> Self {
+        Tuple {
+            side: self.side,
+            ..self.reverse()
+        }
+    }
+
     /// The tuple of the answers, as seen at the other hook.
     #[inline(always)]
     #[must_use]

@@ -57,6 +57,8 @@ drop_reasons! {
     Unwritable = 6, "unwritable";
     /// Headers that lie about their lengths, from a masqueraded subnet.
     Malformed = 7, "malformed";
+    /// An outsider asked for a masqueraded container by the container's own address.
+    DirectAccess = 8, "direct-access";
 }
 
 impl fmt::Display for DropReason {

@@ -10,6 +10,7 @@
 mod maps;
 mod run;
 mod skb;
+mod socket;
 mod tables;
 
 use aya_ebpf::macros::classifier;

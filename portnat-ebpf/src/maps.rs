@@ -10,7 +10,7 @@ use portnat_common::{
 
 /// The maps of one address family.
 macro_rules! family {
-    ($address:ty: $flows:ident, $published:ident, $local:ident, $subnets:ident, $egress:ident) => {
+    ($address:ty: $flows:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
         /// Flows, an entry a direction. Not LRU: an evicted half breaks a connection. Preallocated,
         /// because an insertion must not wait for memory. Userspace sets the size.
         #[map]
@@ -20,6 +20,11 @@ macro_rules! family {
         /// Published ports.
         #[map]
         pub(crate) static $published: HashMap<PublishedKey<$address>, Published> =
+            HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+
+        /// The same the other way round: by target, where there is just one port for it.
+        #[map]
+        pub(crate) static $targets: HashMap<PublishedKey<$address>, Published> =
             HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 
         /// The host's own addresses.
@@ -39,8 +44,8 @@ macro_rules! family {
     };
 }
 
-family!(Ip4: FLOWS4, PUBLISHED4, LOCAL4, SUBNETS4, EGRESS4);
-family!(Ip6: FLOWS6, PUBLISHED6, LOCAL6, SUBNETS6, EGRESS6);
+family!(Ip4: FLOWS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
+family!(Ip6: FLOWS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);
 
 /// Which ports are published at all, on whatever address, of either family.
 #[map]

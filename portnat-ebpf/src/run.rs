@@ -93,7 +93,7 @@ where
     Maps: Tables<F>,
 {
     let mut packet = Skb::with_headers::<F>(ctx, HEADERS);
-    nat::established::<F, _, _>(&mut packet, sight::<At>(ctx), &maps(ctx))
+    nat::established::<F, _, _>(&mut packet, sight::<At>(ctx), &Maps::at(ctx))
 }
 
 #[inline(never)]
@@ -101,7 +101,7 @@ fn error<F: Family, At: Place>(ctx: &TcContext) -> Option<Verdict>
 where
     Maps: Tables<F>,
 {
-    nat::error::<F, _, _>(&mut Skb::new::<F>(ctx), sight::<At>(ctx), &maps(ctx))
+    nat::error::<F, _, _>(&mut Skb::new::<F>(ctx), sight::<At>(ctx), &Maps::at(ctx))
 }
 
 #[inline(never)]
@@ -109,7 +109,7 @@ fn open<F: Family, At: Place>(ctx: &TcContext) -> Verdict
 where
     Maps: Tables<F>,
 {
-    nat::open::<F, _, _>(&mut Skb::new::<F>(ctx), sight::<At>(ctx), &maps(ctx))
+    nat::open::<F, _, _>(&mut Skb::new::<F>(ctx), sight::<At>(ctx), &Maps::at(ctx))
 }
 
 /// How the packet is seen here.
@@ -131,12 +131,6 @@ fn ethertype(ctx: &TcContext) -> Option<u16> {
     let skb = metadata(ctx);
     let ours = skb.vlan_present == 0 || skb.vlan_tci & 0x0fff == 0;
     ours.then_some(u16::from_be(skb.protocol as u16))
-}
-
-/// The maps as seen from the hook's interface.
-#[inline(always)]
-fn maps(ctx: &TcContext) -> Maps {
-    Maps::at(metadata(ctx).ifindex)
 }
 
 /// What the kernel knows of the packet.

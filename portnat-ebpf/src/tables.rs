@@ -2,9 +2,10 @@
 
 use core::ptr;
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_jiffies64};
 use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::programs::TcContext;
 use portnat_common::ports::bitmap_position;
 use portnat_common::{
     Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Refusal, Settings, Subnet, Tables, Ticks,
@@ -13,22 +14,27 @@ use portnat_common::{
 
 use crate::maps::{
     EGRESS4, EGRESS6, FLOWS4, FLOWS6, LOCAL4, LOCAL6, PORTS, PUBLISHED4, PUBLISHED6, SCRATCH,
-    SETTINGS, SUBNETS4, SUBNETS6,
+    SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6,
 };
+use crate::socket;
 
 /// -EEXIST
 const EXISTS: i32 = -17;
 
 /// The maps as seen from a hook on one interface.
 pub(crate) struct Maps {
+    skb: *mut __sk_buff,
     interface: u32,
 }
 
 impl Maps {
-    /// As seen from the interface with that index.
+    /// As seen from the interface that the packet is at.
     #[inline(always)]
-    pub(crate) const fn at(interface: u32) -> Self {
-        Maps { interface }
+    pub(crate) fn at(ctx: &TcContext) -> Self {
+        let skb = ctx.skb.skb;
+        // SAFETY: it is this program's context.
+        let interface = unsafe { (*skb).ifindex };
+        Maps { skb, interface }
     }
 }
 
@@ -40,7 +46,7 @@ pub(crate) fn ticks() -> Ticks {
 }
 
 macro_rules! family {
-    ($family:ty, $address:ty: $flows:ident, $published:ident, $local:ident, $subnets:ident, $egress:ident) => {
+    ($family:ty, $address:ty: $flows:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
         impl Tables<$family> for Maps {
             #[inline(always)]
             fn settings(&self) -> Option<&Settings> {
@@ -49,20 +55,18 @@ macro_rules! family {
 
             #[inline(always)]
             fn flow(&self, key: &Tuple<$address>) -> Option<&Flow> {
-                // SAFETY: a record and a flow differ in their cells only, which are transparent. An entry
-                // that is removed meanwhile stays readable: the map is preallocated.
-                $flows
-                    .get_ptr(key)
-                    .map(|record| unsafe { &*record.cast::<Flow>() })
+                let record = $flows.get_ptr(key)?;
+                // SAFETY: a record and a flow differ in their cells only, which are transparent.
+                // An entry that is removed meanwhile stays readable: the map is preallocated.
+                Some(unsafe { &*record.cast::<Flow>() })
             }
 
             #[inline(always)]
             fn scratch(&self) -> Option<&mut Flow> {
+                let record = SCRATCH.get_ptr_mut(0)?;
                 // SAFETY: each CPU has its own, and a program is not interrupted by another of
                 // ours: all run with bottom halves off.
-                SCRATCH
-                    .get_ptr_mut(0)
-                    .map(|record| unsafe { &mut *record.cast::<Flow>() })
+                Some(unsafe { &mut *record.cast::<Flow>() })
             }
 
             #[inline(always)]
@@ -87,6 +91,17 @@ macro_rules! family {
                 // SAFETY: userspace replaces entries and never changes one in place; the memory of one
                 // that is removed meanwhile is not given back before this program ends (RCU).
                 unsafe { $published.get(key) }
+            }
+
+            #[inline(always)]
+            fn published_back(&self, key: &PublishedKey<$address>) -> Option<&Published> {
+                // SAFETY: as for `published`.
+                unsafe { $targets.get(key) }
+            }
+
+            #[inline(always)]
+            fn is_in_use(&self, tuple: &Tuple<$address>) -> bool {
+                socket::takes(self.skb, tuple)
             }
 
             #[inline(always)]
@@ -132,5 +147,5 @@ macro_rules! family {
     };
 }
 
-family!(V4, Ip4: FLOWS4, PUBLISHED4, LOCAL4, SUBNETS4, EGRESS4);
-family!(V6, Ip6: FLOWS6, PUBLISHED6, LOCAL6, SUBNETS6, EGRESS6);
+family!(V4, Ip4: FLOWS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
+family!(V6, Ip6: FLOWS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);

@@ -3,18 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use portnat_common::Settings;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use crate::datapath::{Collector, Datapath, LoadOptions};
+use crate::datapath::{Collector, Datapath, DatapathError, LoadOptions};
 use crate::model::{Desired, Intent, Role, allocate};
 use crate::net::{
-    Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range, remove_clsact, snapshot,
-    ticks_per_second,
+    NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range, remove_clsact,
+    snapshot, ticks_per_second,
 };
 use crate::report::Report;
 use crate::spec::PublishSpec;
@@ -22,6 +23,9 @@ use crate::spec::PublishSpec;
 /// How often flows whose time is over are collected. Between two rounds 30 seconds' worth of dead
 /// flows occupy the table, which is little beside the minutes that closed ones stay anyway.
 const COLLECT_EVERY: Duration = Duration::from_secs(30);
+
+/// How long the host's changes are gathered: a router's table can change a thousand times a second.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// What `portnat run` is told.
 #[derive(Clone, Debug)]
@@ -43,6 +47,8 @@ pub struct Daemon {
     sysctls: Sysctls,
     watcher: Watcher,
     handle: rtnetlink::Handle,
+    /// What could not be done at the last look.
+    complaints: Vec<String>,
     /// The indices of the uplinks that were reported as attached.
     reported: BTreeSet<u32>,
     _reservations: Vec<Reservation>,
@@ -65,9 +71,9 @@ impl Daemon {
         tokio::spawn(connection);
         let host = snapshot(&handle).await?;
         let mut intent = config.intent;
-        intent.check(&host)?;
         let (published, reservations) = allocate(&config.publish, local_ports)?;
         intent.published = published;
+        intent.check(&host)?;
 
         let settings = Settings::new(hz.into(), local_ports);
         let datapath = Datapath::load(&config.load, &settings)?;
@@ -78,19 +84,28 @@ impl Daemon {
             sysctls: Sysctls::new(),
             watcher,
             handle,
+            complaints: Vec::new(),
             reported: BTreeSet::new(),
             _reservations: reservations,
             _singleton: singleton,
         };
-        if let Err(error) = daemon.reconcile(&host).await {
+        if let Err(error) = daemon.begin(&host, config.load.trace).await {
             daemon.detach().await;
             return Err(error);
         }
-        if config.load.trace {
-            tokio::spawn(daemon.datapath.messages()?);
-        }
         daemon.announce();
         Ok(daemon)
+    }
+
+    async fn begin(&mut self, host: &Snapshot, trace: bool) -> anyhow::Result<()> {
+        // What cannot be done at the start is refused; later it is said and tried again.
+        if let Some(complaint) = self.reconcile(host).await?.into_iter().next() {
+            bail!(complaint);
+        }
+        if trace {
+            tokio::spawn(self.datapath.messages()?);
+        }
+        Ok(())
     }
 
     /// Follows the host until `stop` resolves.
@@ -101,14 +116,21 @@ impl Daemon {
         tokio::pin!(stop);
         let mut collect = interval(COLLECT_EVERY);
         collect.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_look = Instant::now();
         loop {
             tokio::select! {
                 () = &mut stop => return Ok(()),
                 changed = self.watcher.changed() => {
                     changed?;
+                    // The first change at once, those that follow on its heels together.
+                    sleep_until(next_look).await;
                     self.follow().await;
+                    next_look = Instant::now() + LOOK_AGAIN_AFTER;
                 }
                 _ = collect.tick() => {
+                    if !self.complaints.is_empty() {
+                        self.follow().await;
+                    }
                     if let Err(error) = self.collector.collect(&mut self.datapath) {
                         warn!("collecting flows: {error}");
                     }
@@ -145,41 +167,61 @@ impl Daemon {
     }
 
     /// Brings the datapath in step with the host as it is now. What fails now is tried again at the
-    /// next change: an interface can go while we attach to it.
+    /// next change or round: an interface can go while we attach to it.
     async fn follow(&mut self) {
-        let followed = match snapshot(&self.handle).await {
-            Ok(host) => self.reconcile(&host).await,
-            Err(error) => Err(error.into()),
+        let complaints = match snapshot(&self.handle).await {
+            Ok(host) => match self.reconcile(&host).await {
+                Ok(complaints) => complaints,
+                Err(error) => vec![error.to_string()],
+            },
+            Err(error) => vec![error.to_string()],
         };
-        if let Err(error) = followed {
-            warn!("{error:#}");
+        // The same complaint again says nothing new.
+        for complaint in complaints
+            .iter()
+            .filter(|new| !self.complaints.contains(new))
+        {
+            warn!("{complaint}");
         }
+        self.complaints = complaints;
     }
 
-    async fn reconcile(&mut self, host: &Snapshot) -> anyhow::Result<()> {
+    /// What cannot be done for one interface is said and does not keep the others from it.
+    async fn reconcile(&mut self, host: &Snapshot) -> Result<Vec<String>, DatapathError> {
         let desired = self.intent.desired(host);
+        let mut complaints = Vec::new();
+        self.sysctls
+            .forget_missing(&host.links.iter().map(|link| link.name.clone()).collect());
         for interface in &desired.forwarding {
-            self.sysctls.enable_forwarding(interface)?;
+            let mut enable = || {
+                self.sysctls.enable_forwarding(interface)?;
+                if desired.uses_v6() {
+                    self.sysctls.enable_forwarding_v6(interface)?;
+                }
+                Ok::<_, NetError>(())
+            };
+            complaints.extend(enable().err().map(|error| error.to_string()));
         }
-        for index in self.datapath.apply(&desired)? {
-            self.remove_qdisc(index).await;
-        }
+        let attached = self.datapath.apply(&desired)?;
+        complaints.extend(attached.failed.iter().map(ToString::to_string));
+        self.remove_qdiscs(attached.qdiscs).await;
         self.report_uplinks(&desired);
-        Ok(())
+        Ok(complaints)
     }
 
     async fn detach(&mut self) {
-        for index in self.datapath.detach_all() {
-            self.remove_qdisc(index).await;
-        }
+        let detached = self.datapath.detach_all();
+        self.remove_qdiscs(detached.qdiscs).await;
         if let Err(error) = self.sysctls.restore() {
             warn!("{error}");
         }
     }
 
-    async fn remove_qdisc(&self, index: u32) {
-        if let Err(error) = remove_clsact(&self.handle, index).await {
-            warn!("{error}");
+    async fn remove_qdiscs(&self, indices: Vec<u32>) {
+        for index in indices {
+            if let Err(error) = remove_clsact(&self.handle, index).await {
+                warn!("{error}");
+            }
         }
     }
 
@@ -196,16 +238,26 @@ impl Daemon {
             .filter(|(_, link)| link.role == Role::Uplink);
         for (index, uplink) in uplinks {
             if self.reported.insert(*index) {
-                match desired.egress.get(index) {
-                    Some(address) => {
-                        info!(
-                            "attached to uplink {}, masquerading as {address}",
-                            uplink.name
-                        );
-                    }
-                    None => info!(
+                let v4 = desired
+                    .v4
+                    .egress
+                    .get(index)
+                    .map(|ip| Ipv4Addr::from(*ip).to_string());
+                let v6 = desired
+                    .v6
+                    .egress
+                    .get(index)
+                    .map(|ip| Ipv6Addr::from(*ip).to_string());
+                let addresses: Vec<_> = v4.into_iter().chain(v6).collect();
+                match &addresses[..] {
+                    [] => info!(
                         "attached to uplink {}, which has no address yet",
                         uplink.name
+                    ),
+                    _ => info!(
+                        "attached to uplink {}, masquerading as {}",
+                        uplink.name,
+                        addresses.join(" and ")
                     ),
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 use comfy_table::{CellAlignment, Table, presets};
 use portnat_common::DropReason;
@@ -43,7 +44,11 @@ impl fmt::Display for Report {
         for port in &self.published {
             let totals = self.of(port);
             let mut row = vec![
-                format!("{}:{}/{}", port.address, port.port, port.protocol),
+                format!(
+                    "{}/{}",
+                    SocketAddr::new(port.address, port.port.get()),
+                    port.protocol
+                ),
                 port.target.to_string(),
             ];
             let numbers = [
@@ -80,7 +85,7 @@ mod tests {
     fn numbers_stand_under_their_headings() {
         let port = PublishedPort {
             id: 1,
-            address: std::net::Ipv4Addr::UNSPECIFIED,
+            address: std::net::Ipv4Addr::UNSPECIFIED.into(),
             port: NonZeroU16::new(8080).expect("not 0"),
             protocol: Protocol::Tcp,
             target: "172.17.0.2:80".parse().expect("an address"),

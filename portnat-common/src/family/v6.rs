@@ -62,7 +62,7 @@ impl Family for V6 {
 
     #[inline(always)]
     fn is_error(icmp_type: u8) -> bool {
-        icmp_type >= 1 && icmp_type <= icmp::LAST_ERROR_V6
+        matches!(icmp_type, 1..=icmp::LAST_ERROR_V6)
     }
 
     #[inline(always)]

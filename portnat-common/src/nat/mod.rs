@@ -18,6 +18,7 @@ pub use open::open;
 
 use crate::address::Address;
 use crate::family::{Family, Fragment};
+use crate::flow::NO_PORT;
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
 use crate::published::{Published, PublishedKey};
@@ -123,9 +124,20 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
     }
     let may_open = match sight.hook {
         Hook::In => published,
-        Hook::Outside | Hook::Inside => tables.subnet(&tuple.src).is_some(),
+        Hook::Outside => tables.subnet(&tuple.src).is_some(),
+        Hook::Inside => needs_a_look::<F, T>(tables, &tuple),
     };
     if may_open { None } else { Some(Verdict::Pass) }
+}
+
+/// Whether a packet to a container, without a flow of its own, may be one that [`open`] masquerades
+/// or drops. What was translated where it came in has an entry for its answers, and passes.
+#[inline(always)]
+fn needs_a_look<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) -> bool {
+    match tables.flow(&tuple.answer()) {
+        None => true,
+        Some(answers) => answers.port_id != NO_PORT && tables.subnet(&tuple.src).is_some(),
+    }
 }
 
 /// The published port that a tuple asks for: on its very address, else on every local one.

@@ -6,10 +6,11 @@ use crate::family::{Family, Fragment, Network};
 use crate::flow::{NO_PORT, Translation};
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
+use crate::published::PublishedKey;
 use crate::settings::Settings;
 use crate::subnet::Subnet;
 use crate::tables::Tables;
-use crate::tuple::{Side, Tuple};
+use crate::tuple::Tuple;
 use crate::verdict::{DropReason, Verdict};
 
 use super::reserve::{Opening, insert};
@@ -41,10 +42,14 @@ pub fn open<F: Family, P: Packet, T: Tables<F>>(
         dst: tuple.dst,
         dst_port: tuple.dst_port,
         port: Some(tuple.src_port),
+        borrowed: false,
         port_id: NO_PORT,
         bytes: (network.end - sight.l3) as u64,
         seen: conntrack::observed(tuple.protocol, transport.tcp_flags),
     };
+    if sight.hook == Hook::Inside && is_direct(tables, &tuple) {
+        return Verdict::Drop(DropReason::DirectAccess);
+    }
     let wanted = match sight.hook {
         Hook::In => publish(tables, &mut opening),
         Hook::Outside | Hook::Inside => masquerade(tables, sight.hook, settings, &mut opening),
@@ -115,10 +120,43 @@ fn masquerade<F: Family, T: Tables<F>>(
         return Wanted::Impossible(DropReason::NoEgressAddress);
     };
     opening.src = address;
+    opening.borrowed = true;
+    if hook == Hook::Outside && answer_first::<F, T>(tables, opening) {
+        return Wanted::Yes;
+    }
     let keeps = settings.pool.contains(tuple.src_port)
         && !tables.port_is_published(tuple.protocol, tuple.src_port);
     opening.port = keeps.then_some(tuple.src_port);
     Wanted::Yes
+}
+
+/// What a published port's target sends from that very port comes from the published port, also
+/// where it speaks first: after a restart of the datapath in the middle of a connection, or because
+/// it is a peer rather than a server.
+#[inline(always)]
+fn answer_first<F: Family, T: Tables<F>>(
+    tables: &T,
+    opening: &mut Opening<'_, F::Address>,
+) -> bool {
+    let tuple = opening.tuple;
+    let key = PublishedKey {
+        address: tuple.src,
+        port: tuple.src_port,
+        protocol: tuple.protocol,
+        padding: 0,
+    };
+    let Some(back) = tables.published_back(&key) else {
+        return false;
+    };
+    let address = F::Address::narrow(&back.target);
+    if address != F::Address::ANY {
+        opening.src = address;
+    }
+    opening.port = Some(back.target_port);
+    opening.port_id = back.port_id;
+    // The published port is held by us.
+    opening.borrowed = false;
+    true
 }
 
 /// Whether a packet is on its way from a container of this bridge through a published port back to
@@ -129,17 +167,28 @@ fn is_hairpin<F: Family, T: Tables<F>>(
     subnet: &Subnet,
     tuple: &Tuple<F::Address>,
 ) -> bool {
-    let answer = Tuple {
-        side: Side::Egress,
-        ..tuple.reverse()
-    };
     subnet.bridge == tables.interface()
         && tables
-            .flow(&answer)
+            .flow(&tuple.answer())
             .is_some_and(|flow| flow.port_id != NO_PORT)
 }
 
-/// What becomes of a packet without a translation: with an inside address it must not leave.
+/// Whether an outsider asks for a masqueraded container by its own address: only what the host
+/// forwards for portnat's sake makes that possible, and Docker since 28 does not allow it either.
+/// What belongs to a flow has an entry for its answers.
+#[inline(always)]
+fn is_direct<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) -> bool {
+    is_from_outside(tables, tuple.src, tuple.dst) && tables.flow(&tuple.answer()).is_none()
+}
+
+/// Whether a packet goes from an address that is not inside to a masqueraded one.
+#[inline(always)]
+fn is_from_outside<F: Family, T: Tables<F>>(tables: &T, src: F::Address, dst: F::Address) -> bool {
+    tables.subnet(&src).is_none() && tables.subnet(&dst).is_some_and(Subnet::is_masqueraded)
+}
+
+/// What becomes of a packet without a translation: with an inside address it must not leave, and an
+/// outsider's must not come to one.
 #[inline(always)]
 pub(super) fn untranslatable<F: Family, T: Tables<F>>(
     tables: &T,
@@ -150,6 +199,9 @@ pub(super) fn untranslatable<F: Family, T: Tables<F>>(
     let inside = tables.subnet(&network.src);
     match hook {
         Hook::Outside if inside.is_some_and(Subnet::is_masqueraded) => Verdict::Drop(reason),
+        Hook::Inside if is_from_outside(tables, network.src, network.dst) => {
+            Verdict::Drop(DropReason::DirectAccess)
+        }
         _ => Verdict::Pass,
     }
 }

@@ -4,13 +4,13 @@ use core::cell::Cell;
 
 use crate::address::Address;
 use crate::family::Family;
-use crate::flow::{Flow, REPLY, Translation};
+use crate::flow::{Direction, Flow, NO_PORT, REPLY, Translation};
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Refusal, Tables};
 use crate::tuple::Tuple;
 use crate::verdict::DropReason;
 
-use super::track::is_over;
+use super::track::{is_over, twin_of};
 
 /// How many source ports are tried. With half of all ports in use towards one remote endpoint, all
 /// of them are taken once in 2^32 times.
@@ -28,6 +28,8 @@ pub(super) struct Opening<'a, A> {
     pub(super) dst_port: u16,
     /// The source port to try first; the others come from the pool.
     pub(super) port: Option<u16>,
+    /// Whether the source address is one of the host's, whose sockets may use the port.
+    pub(super) borrowed: bool,
     /// The published port that it comes through.
     pub(super) port_id: u32,
     /// Length of the first packet in bytes.
@@ -76,7 +78,7 @@ pub(super) fn insert<F: Family, T: Tables<F>>(
         tables,
         settings,
         opening,
-        &entry,
+        entry,
         translation,
         &mut reply_key,
     )?;
@@ -125,10 +127,17 @@ fn reserve<F: Family, T: Tables<F>>(
     if let Some(port) = opening.port {
         translation.src_port = port;
         *key = translation.twin(tuple);
-        match tables.insert_flow(key, reply) {
+        let free = !opening.borrowed || !tables.is_in_use(key);
+        match if free {
+            tables.insert_flow(key, reply)
+        } else {
+            Err(Refusal::Exists)
+        } {
             Ok(()) => return Ok(()),
             Err(Refusal::Full) => return Err(DropReason::FlowTableFull),
-            Err(Refusal::Exists) if take_over::<F, T>(tables, settings, key, reply, now) => {
+            Err(Refusal::Exists)
+                if free && take_over::<F, T>(tables, settings, key, reply, now) =>
+            {
                 return Ok(());
             }
             Err(Refusal::Exists) => {}
@@ -137,7 +146,10 @@ fn reserve<F: Family, T: Tables<F>>(
     // The verifier walks each round by itself, so a round does next to nothing.
     let first = tables.random();
     let mut probe = 0;
-    while probe < PROBES {
+    loop {
+        if probe == PROBES {
+            return Err(DropReason::PortsExhausted);
+        }
         let port = settings.pool.nth(first.wrapping_add(probe));
         probe += 1;
         if tables.port_is_published(tuple.protocol, port) {
@@ -146,16 +158,22 @@ fn reserve<F: Family, T: Tables<F>>(
         translation.src_port = port;
         *key = translation.twin(tuple);
         match tables.insert_flow(key, reply) {
-            Ok(()) => return Ok(()),
+            Ok(()) => break,
             Err(Refusal::Full) => return Err(DropReason::FlowTableFull),
             Err(Refusal::Exists) => {}
         }
     }
-    Err(DropReason::PortsExhausted)
+    if opening.borrowed && tables.is_in_use(key) {
+        // One of tens of thousands, and the next packet finds another.
+        tables.remove_flow(key);
+        return Err(DropReason::PortsExhausted);
+    }
+    Ok(())
 }
 
 /// Whether the entry that is in the way under `key` is or becomes `reply`: because it is this very
-/// flow's (another CPU is opening it, or its other half is gone), or because its time is over.
+/// flow's (another CPU is opening it, or its other half is gone), because its time is over, or
+/// because a published port's target spoke first and was taken for a client.
 #[inline(always)]
 fn take_over<F: Family, T: Tables<F>>(
     tables: &T,
@@ -168,13 +186,20 @@ fn take_over<F: Family, T: Tables<F>>(
         return false;
     };
     if holder.translation.is(&reply.translation) {
+        // What it has seen was another connection's.
+        holder.seen.set(0);
         return true;
     }
-    let other_key = holder.translation.twin(key);
-    if !is_over(settings, key.protocol, holder, tables.flow(&other_key), now) {
+    let twin = twin_of::<F, T>(tables, key, holder);
+    let spoke_first = reply.port_id != NO_PORT
+        && holder.port_id == NO_PORT
+        && holder.direction() == Direction::Original;
+    if !spoke_first && !is_over(settings, key.protocol, holder, twin, now) {
         return false;
     }
-    tables.remove_flow(&other_key);
+    if twin.is_some() {
+        tables.remove_flow(&holder.translation.twin(key));
+    }
     tables.remove_flow(key);
     tables.insert_flow(key, reply).is_ok()
 }

@@ -5,6 +5,7 @@ use portnat_common::wire::tcp;
 use portnat_common::{Bytes, DropReason, V4, Verdict, nat};
 
 use crate::fixtures::{CLIENT, HOST, TARGET, becomes, egress, ingress, is_dropped, passes, web};
+use crate::hairpin::bridge_out;
 use crate::support::packet::Carries::{EchoRequest, FragmentationNeeded, Tcp, Udp, UdpUnchecked};
 use crate::support::packet::{Packet, packet};
 use crate::support::world::World;
@@ -157,4 +158,19 @@ fn an_error_that_is_cut_anywhere_is_never_altered_by_half() {
         );
         assert_eq!((verdict, &frame[..]), (Verdict::Pass, &whole[..length]));
     }
+}
+
+#[test]
+fn an_error_from_outside_reaches_the_container_by_the_bridge() {
+    let world = web();
+    let quoted = |src| packet(UdpUnchecked, src, REMOTE);
+    egress(&world, &quoted("172.17.0.2:5353"));
+    let translated = error(ROUTER, &quoted("172.17.0.2:5353"), 28);
+    becomes(
+        ingress(&world, &error(ROUTER, &quoted("192.0.2.1:5353"), 28)),
+        &translated,
+    );
+    passes(bridge_out(&world, &translated), &translated);
+    let stray = error(ROUTER, &quoted("172.17.0.2:9"), 28);
+    is_dropped(bridge_out(&world, &stray), DropReason::DirectAccess);
 }

@@ -5,7 +5,7 @@ use crate::support::packet::{Packet, packet};
 use crate::support::world::World;
 use portnat_common::nat::{Hook, Sight};
 use portnat_common::wire::{protocol, tcp};
-use portnat_common::{Bytes, DropReason, V4, Verdict, nat};
+use portnat_common::{Bytes, DropReason, Tables, V4, Verdict, nat};
 
 pub(crate) const SYN: u8 = tcp::SYN;
 pub(crate) const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
@@ -21,7 +21,7 @@ pub(crate) fn web() -> World {
 }
 
 /// Runs a packet in from the uplink.
-pub(crate) fn ingress(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
+pub(crate) fn ingress(world: &impl Tables<V4>, packet: &Packet) -> (Verdict, Vec<u8>) {
     let mut frame = packet.frame();
     let verdict = nat::process::<V4, _, _>(
         &mut Bytes(&mut frame),
@@ -36,7 +36,7 @@ pub(crate) fn ingress(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
 }
 
 /// Runs a packet out by the uplink.
-pub(crate) fn egress(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
+pub(crate) fn egress(world: &impl Tables<V4>, packet: &Packet) -> (Verdict, Vec<u8>) {
     let mut frame = packet.frame();
     let verdict = nat::process::<V4, _, _>(
         &mut Bytes(&mut frame),

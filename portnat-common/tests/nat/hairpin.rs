@@ -11,7 +11,7 @@ use crate::support::packet::{Packet, packet};
 use crate::support::world::World;
 
 /// Runs a packet out by the bridge.
-fn bridge_out(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
+pub(crate) fn bridge_out(world: &World, packet: &Packet) -> (Verdict, Vec<u8>) {
     let mut frame = packet.frame();
     world.interface.set(World::BRIDGE);
     let verdict = nat::process::<V4, _, _>(

@@ -4,4 +4,5 @@ mod errors;
 mod fixtures;
 mod hairpin;
 mod properties;
+mod races;
 mod support;

@@ -8,9 +8,10 @@ use nix::sys::utsname::uname;
 /// The oldest kernel whose verifier and helpers the programs fit.
 const OLDEST: (u32, u32) = (5, 10);
 
-/// CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF as numbers of capabilities(7).
+/// CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF as numbers of capabilities(7).
 const NET_ADMIN: u32 = 12;
 const SYS_ADMIN: u32 = 21;
+const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
 /// Checks privileges and kernel.
@@ -21,8 +22,8 @@ pub(super) fn check() -> anyhow::Result<()> {
     let status = fs::read_to_string("/proc/self/status")?;
     let has = |capability: u32| effective(&status) & (1 << capability) != 0;
     ensure!(
-        has(NET_ADMIN) && (has(BPF) || has(SYS_ADMIN)),
-        "this needs root (CAP_BPF and CAP_NET_ADMIN): run it with sudo"
+        has(NET_ADMIN) && ((has(BPF) && has(PERFMON)) || has(SYS_ADMIN)),
+        "this needs root (CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN): run it with sudo"
     );
     let release = uname()?.release().to_string_lossy().into_owned();
     let Some(version) = version(&release) else {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -33,13 +33,13 @@ pub(super) struct Args {
     #[arg(long = "bridge", value_name = "IF")]
     bridges: Vec<String>,
 
-    /// Source-NAT what this prefix sends out by an uplink [default: the bridges' subnets]. May be
-    /// given several times.
+    /// Source-NAT what this prefix sends out by an uplink [default: the bridges' subnets, of IPv6
+    /// unique local ones only]. May be given several times.
     #[arg(long, value_name = "CIDR")]
-    masquerade: Vec<Ipv4Net>,
+    masquerade: Vec<IpNet>,
 
-    /// How many flows there can be at once; a flow takes about 300 bytes of kernel memory,
-    /// allocated at start.
+    /// How many flows there can be at once; a flow takes about 650 bytes of kernel memory
+    /// for both families, allocated at start.
     #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     max_flows: u32,
 

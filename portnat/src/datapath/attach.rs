@@ -79,8 +79,6 @@ impl Hook {
 pub(super) struct Attachment {
     pub(super) program: &'static str,
     link: SchedClassifierLinkId,
-    /// The interface whose clsact queueing discipline we added, to be removed with the filter.
-    pub(super) added_qdisc: bool,
 }
 
 impl Datapath {
@@ -88,97 +86,90 @@ impl Datapath {
     pub(super) fn attach(
         &mut self,
         index: u32,
-        interface: &str,
+        interface: &Interface,
         hook: Hook,
-        name: &'static str,
+        program: &'static str,
     ) -> Result<(), DatapathError> {
-        let failed = |error: &ProgramError| DatapathError::attach(name, interface, error);
-        let attachment = match self.mode {
-            AttachMode::Tcx => self
-                .attach_tcx(interface, hook, name)
-                .map_err(|e| failed(&e))?,
-            AttachMode::Clsact => self
-                .attach_clsact(interface, hook, name)
-                .map_err(|e| failed(&e))?,
-            AttachMode::Auto => match self.attach_tcx(interface, hook, name) {
-                Ok(attachment) => attachment,
+        let name = &interface.name;
+        let failed = |error: ProgramError| DatapathError::attach(program, name, &error);
+        let attached = match self.mode {
+            AttachMode::Tcx => self.attach_tcx(name, hook, program),
+            AttachMode::Clsact => Err(None),
+            AttachMode::Auto => match self.attach_tcx(name, hook, program) {
                 // Before 6.6 the kernel does not know the attach type.
-                Err(error) if matches!(errno(&error), Some(EINVAL | EOPNOTSUPP)) => self
-                    .attach_clsact(interface, hook, name)
-                    .map_err(|e| failed(&e))?,
-                Err(error) => return Err(failed(&error)),
+                Err(Some(error)) if matches!(errno(&error), Some(EINVAL | EOPNOTSUPP)) => Err(None),
+                result => result,
             },
         };
-        self.attachments.insert((index, hook), attachment);
+        let link = match attached {
+            Ok(link) => link,
+            Err(Some(error)) => return Err(failed(error)),
+            Err(None) if interface.ingress_qdisc => {
+                return Err(DatapathError::Attach {
+                    program,
+                    interface: name.clone(),
+                    reason: "it has an `ingress` queueing discipline, beside which there is no \
+                             clsact: replace it by clsact, which takes the same filters"
+                        .to_owned(),
+                });
+            }
+            Err(None) => self
+                .attach_clsact(index, name, hook, program)
+                .map_err(failed)?,
+        };
+        self.attachments
+            .insert((index, hook), Attachment { program, link });
         Ok(())
     }
 
+    /// `Err(None)` is for who wants clsact instead.
     fn attach_tcx(
         &mut self,
         interface: &str,
         hook: Hook,
-        name: &'static str,
-    ) -> Result<Attachment, ProgramError> {
+        program: &'static str,
+    ) -> Result<SchedClassifierLinkId, Option<ProgramError>> {
         let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-        let link =
-            self.classifier(name)?
-                .attach_with_options(interface, hook.attach_type(), options)?;
-        Ok(Attachment {
-            program: name,
-            link,
-            added_qdisc: false,
-        })
+        let attach = hook.attach_type();
+        self.classifier(program)
+            .and_then(|program| program.attach_with_options(interface, attach, options))
+            .map_err(Some)
     }
 
     fn attach_clsact(
         &mut self,
+        index: u32,
         interface: &str,
         hook: Hook,
-        name: &'static str,
-    ) -> Result<Attachment, ProgramError> {
-        let added_qdisc = match qdisc_add_clsact(interface) {
-            Ok(()) => true,
-            Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(EEXIST) => false,
+        program: &'static str,
+    ) -> Result<SchedClassifierLinkId, ProgramError> {
+        match qdisc_add_clsact(interface) {
+            Ok(()) => self.qdiscs.push(index),
+            Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(EEXIST) => {}
             Err(error) => return Err(error.into()),
-        };
-        let program = self.classifier(name)?;
+        }
+        let program = self.classifier(program)?;
+        let attach = hook.attach_type();
         let options = NlOptions {
             priority: PRIORITY,
             handle: HANDLE,
             classid: None,
         };
-        let link = match program.attach_with_options(
-            interface,
-            hook.attach_type(),
-            TcAttachOptions::Netlink(options),
-        ) {
+        match program.attach_with_options(interface, attach, TcAttachOptions::Netlink(options)) {
             // One of ours that was killed left its filter: it is replaced in place.
             Err(error) if errno(&error) == Some(EEXIST) => {
-                let old = SchedClassifierLink::attached(
-                    interface,
-                    hook.attach_type(),
-                    PRIORITY,
-                    HANDLE,
-                    None,
-                )
-                .map_err(TcError::IoError)?;
-                program.attach_to_link(old)?
+                let old = SchedClassifierLink::attached(interface, attach, PRIORITY, HANDLE, None)
+                    .map_err(TcError::IoError)?;
+                program.attach_to_link(old)
             }
-            result => result?,
-        };
-        Ok(Attachment {
-            program: name,
-            link,
-            added_qdisc,
-        })
+            result => result,
+        }
     }
 
     /// Detaches a program. An interface that is gone has taken its programs with it.
-    ///
-    /// Returns whether the clsact queueing discipline was ours.
-    pub(super) fn detach(&mut self, index: u32, hook: Hook) -> bool {
+    pub(super) fn detach(&mut self, index: u32, hook: Hook) {
         let Some(attachment) = self.attachments.remove(&(index, hook)) else {
-            return false;
+            return;
         };
         let detached = self
             .classifier(attachment.program)
@@ -189,6 +180,5 @@ impl Datapath {
                 attachment.program
             );
         }
-        attachment.added_qdisc
     }
 }

@@ -2,19 +2,32 @@
 
 use std::collections::BTreeMap;
 
+use aya::maps::MapError;
 use portnat_common::conntrack::State;
 use portnat_common::flow::{Direction, NO_PORT};
-use portnat_common::{FlowRecord, Ip4, Lifetimes, Ticks, Tuple};
+use portnat_common::{Address, FlowRecord, Ip4, Ip6, Lifetimes, Side, Ticks, Tuple};
 
 use super::error::DatapathError;
 use super::load::Datapath;
 use super::pod::Plain;
 use super::tables::ignore_absent;
 
-const TABLE: &str = "FLOWS4";
+/// One family's flow entries at one moment, by their keys.
+pub type Flows<A> = BTreeMap<Tuple<A>, FlowRecord>;
 
-/// The flow entries at one moment, by their keys.
-pub type Flows = BTreeMap<Tuple<Ip4>, FlowRecord>;
+/// A family's addresses, and the name of its flow table.
+pub trait FlowTable: Address {
+    /// The name of the table.
+    const TABLE: &'static str;
+}
+
+impl FlowTable for Ip4 {
+    const TABLE: &'static str = "FLOWS4";
+}
+
+impl FlowTable for Ip6 {
+    const TABLE: &'static str = "FLOWS6";
+}
 
 /// What came through a published port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,14 +45,16 @@ pub struct PortTotals {
 }
 
 impl PortTotals {
-    fn add(&mut self, flow: &FlowRecord) {
-        match flow.direction() {
-            Direction::Original => {
+    /// Adds one direction of a flow: what is rewritten where it comes in is from a client, whoever
+    /// spoke first.
+    fn add(&mut self, side: Side, flow: &FlowRecord) {
+        match side {
+            Side::Ingress => {
                 self.flows += 1;
                 self.packets_in += flow.packets;
                 self.bytes_in += flow.bytes;
             }
-            Direction::Reply => {
+            Side::Egress => {
                 self.packets_out += flow.packets;
                 self.bytes_out += flow.bytes;
             }
@@ -72,8 +87,15 @@ impl Collector {
     /// # Errors
     /// The table cannot be read or written.
     pub fn collect(&mut self, datapath: &mut Datapath) -> Result<usize, DatapathError> {
+        Ok(self.collect_family::<Ip4>(datapath)? + self.collect_family::<Ip6>(datapath)?)
+    }
+
+    fn collect_family<A: FlowTable>(
+        &mut self,
+        datapath: &mut Datapath,
+    ) -> Result<usize, DatapathError> {
         let now = datapath.now()?;
-        let flows = datapath.flows()?;
+        let flows = datapath.flows::<A>()?;
         let mut collected = 0;
         for (key, flow) in &flows {
             let twin_key = flow.translation.twin(key);
@@ -93,8 +115,9 @@ impl Collector {
                 datapath.remove_flow(key)?;
                 datapath.remove_flow(&twin_key)?;
                 collected += 1;
-                self.remember(&flow);
-                twin.iter().for_each(|twin| self.remember(twin));
+                self.remember(key.side, &flow);
+                twin.iter()
+                    .for_each(|twin| self.remember(twin_key.side, twin));
             }
         }
         Ok(collected)
@@ -109,27 +132,31 @@ impl Collector {
         datapath: &mut Datapath,
     ) -> Result<BTreeMap<u32, PortTotals>, DatapathError> {
         let mut totals = self.ended.clone();
-        for flow in datapath
-            .flows()?
-            .values()
-            .filter(|flow| flow.port_id != NO_PORT)
-        {
-            totals.entry(flow.port_id).or_default().add(flow);
+        let v4 = datapath
+            .flows::<Ip4>()?
+            .into_iter()
+            .map(|(key, flow)| (key.side, flow));
+        let v6 = datapath
+            .flows::<Ip6>()?
+            .into_iter()
+            .map(|(key, flow)| (key.side, flow));
+        for (side, flow) in v4.chain(v6).filter(|(_, flow)| flow.port_id != NO_PORT) {
+            totals.entry(flow.port_id).or_default().add(side, &flow);
         }
         Ok(totals)
     }
 
-    fn remember(&mut self, flow: &FlowRecord) {
+    fn remember(&mut self, side: Side, flow: &FlowRecord) {
         if flow.port_id != NO_PORT {
             let totals = self.ended.entry(flow.port_id).or_default();
-            totals.add(flow);
+            totals.add(side, flow);
             totals.flows = 0;
         }
     }
 
-    fn is_over(
+    fn is_over<A>(
         &self,
-        key: &Tuple<Ip4>,
+        key: &Tuple<A>,
         flow: &FlowRecord,
         twin: Option<&FlowRecord>,
         now: Ticks,
@@ -146,40 +173,40 @@ impl Collector {
 }
 
 impl Datapath {
-    /// All flow entries. What comes and goes meanwhile may or may not be among them.
+    /// All flow entries of a family. What comes and goes meanwhile may or may not be among them.
     ///
     /// # Errors
     /// The table cannot be read.
-    pub fn flows(&mut self) -> Result<Flows, DatapathError> {
+    pub fn flows<A: FlowTable>(&mut self) -> Result<Flows<A>, DatapathError> {
         // The kernel begins again where the key it was to go on from is gone: under heavy change
         // the walk would not end by itself.
         let bound = 2 * self.capacity;
-        let map = self.hash::<Tuple<Ip4>, FlowRecord>(TABLE)?;
+        let map = self.hash::<Tuple<A>, FlowRecord>(A::TABLE)?;
         let mut flows = Flows::new();
         for entry in map.iter().take(bound) {
             let (Plain(key), Plain(flow)) =
-                entry.map_err(|error| DatapathError::table(TABLE, error))?;
+                entry.map_err(|error| DatapathError::table(A::TABLE, error))?;
             flows.insert(key, flow);
         }
         Ok(flows)
     }
 
-    fn flow(&mut self, key: &Tuple<Ip4>) -> Result<Option<FlowRecord>, DatapathError> {
+    fn flow<A: FlowTable>(&mut self, key: &Tuple<A>) -> Result<Option<FlowRecord>, DatapathError> {
         match self
-            .hash::<Tuple<Ip4>, FlowRecord>(TABLE)?
+            .hash::<Tuple<A>, FlowRecord>(A::TABLE)?
             .get(&Plain(*key), 0)
         {
             Ok(Plain(flow)) => Ok(Some(flow)),
-            Err(aya::maps::MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(DatapathError::table(TABLE, error)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(DatapathError::table(A::TABLE, error)),
         }
     }
 
-    fn remove_flow(&mut self, key: &Tuple<Ip4>) -> Result<(), DatapathError> {
+    fn remove_flow<A: FlowTable>(&mut self, key: &Tuple<A>) -> Result<(), DatapathError> {
         ignore_absent(
-            self.hash::<Tuple<Ip4>, FlowRecord>(TABLE)?
+            self.hash::<Tuple<A>, FlowRecord>(A::TABLE)?
                 .remove(&Plain(*key)),
         )
-        .map_err(|error| DatapathError::table(TABLE, error))
+        .map_err(|error| DatapathError::table(A::TABLE, error))
     }
 }

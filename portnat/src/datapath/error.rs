@@ -49,7 +49,7 @@ pub enum DatapathError {
     },
 }
 
-const LOAD_REMEDY: &str = "portnat needs root (CAP_BPF, CAP_NET_ADMIN) and a kernel of 5.10 or later with CONFIG_BPF_SYSCALL";
+const LOAD_REMEDY: &str = "portnat needs root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN) and a kernel of 5.10 or later with CONFIG_BPF_SYSCALL";
 
 impl DatapathError {
     /// What the verifier said, where it was the verifier.

@@ -13,7 +13,7 @@ use tracing::debug;
 use super::attach::{AttachMode, Attachment, Hook};
 use super::error::DatapathError;
 use super::pod::Plain;
-use crate::model::Desired;
+use super::tables::Applied;
 
 /// The eBPF object, built by `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portnat-ebpf"));
@@ -45,8 +45,10 @@ pub struct Datapath {
     /// How many entries the flow table has, two a flow.
     pub(super) capacity: usize,
     pub(super) attachments: BTreeMap<(u32, Hook), Attachment>,
-    /// What tables and attachments are now.
-    pub(super) applied: Desired,
+    /// Indices of interfaces whose clsact queueing discipline is ours.
+    pub(super) qdiscs: Vec<u32>,
+    /// What the tables hold.
+    pub(super) applied: Applied,
 }
 
 impl Datapath {
@@ -67,7 +69,8 @@ impl Datapath {
             mode: options.attach,
             capacity: capacity as usize,
             attachments: BTreeMap::new(),
-            applied: Desired::default(),
+            qdiscs: Vec::new(),
+            applied: Applied::default(),
         };
         let names: Vec<_> = Hook::PROGRAMS
             .into_iter()

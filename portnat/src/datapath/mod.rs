@@ -13,6 +13,7 @@ mod pod;
 mod tables;
 
 pub use attach::{AttachMode, Hook};
-pub use collect::{Collector, Flows, PortTotals};
+pub use collect::{Collector, FlowTable, Flows, PortTotals};
 pub use error::DatapathError;
 pub use load::{Datapath, LoadOptions};
+pub use tables::Attached;

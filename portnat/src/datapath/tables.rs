@@ -2,129 +2,179 @@
 //! touched.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{MapError, PerCpuArray};
-use ipnet::Ipv4Net;
 use portnat_common::ports::bitmap_position;
-use portnat_common::{DropReason, Ip4, Published, PublishedKey, Subnet};
+use portnat_common::{Address, DropReason, Published, PublishedKey, Subnet};
 
 use super::attach::Hook;
 use super::error::DatapathError;
 use super::load::Datapath;
 use super::pod::Plain;
-use crate::model::{Desired, Interface};
+use crate::model::{Desired, Interface, Prefix, Tables};
+
+/// What the tables hold.
+#[derive(Default)]
+pub(super) struct Applied {
+    v4: Held<portnat_common::Ip4>,
+    v6: Held<portnat_common::Ip6>,
+    bits: BTreeMap<u32, u64>,
+}
+
+/// What the tables of one family hold.
+struct Held<A: Ord> {
+    tables: Tables<A>,
+    targets: BTreeMap<PublishedKey<A>, Published>,
+}
+
+impl<A: Ord> Default for Held<A> {
+    fn default() -> Self {
+        Held {
+            tables: Tables::default(),
+            targets: BTreeMap::new(),
+        }
+    }
+}
+
+/// The names of one family's tables.
+struct Names {
+    published: &'static str,
+    targets: &'static str,
+    local: &'static str,
+    subnets: &'static str,
+    egress: &'static str,
+}
+
+const V4: Names = Names {
+    published: "PUBLISHED4",
+    targets: "TARGETS4",
+    local: "LOCAL4",
+    subnets: "SUBNETS4",
+    egress: "EGRESS4",
+};
+
+const V6: Names = Names {
+    published: "PUBLISHED6",
+    targets: "TARGETS6",
+    local: "LOCAL6",
+    subnets: "SUBNETS6",
+    egress: "EGRESS6",
+};
+
+/// What a change of the attachments came to.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Attached {
+    /// The indices of interfaces that were detached and whose clsact queueing discipline was ours:
+    /// it is to be removed.
+    pub qdiscs: Vec<u32>,
+    /// What could not be attached.
+    pub failed: Vec<DatapathError>,
+}
 
 impl Datapath {
     /// Makes tables and attachments what `desired` says.
     ///
-    /// Tables are filled before programs are attached, and a port's bit is set after its entry, so
-    /// that traffic never meets half of a change. Returns the indices of interfaces that were
-    /// detached and whose clsact queueing discipline was ours.
+    /// Tables are filled before programs are attached, and a port's bit is set after its entry and
+    /// cleared before it, so that traffic never meets half of a change. An interface to which
+    /// nothing can be attached does not keep the others from it.
     ///
     /// # Errors
-    /// The kernel refuses a change. What was done before it stays, and the next call does all of it
-    /// again, which is harmless.
-    pub fn apply(&mut self, desired: &Desired) -> Result<Vec<u32>, DatapathError> {
-        let local = |address: &Ipv4Addr| (Ip4::from(*address), 1_u32);
-        let applied = self.applied.clone();
-        let old_local = applied.local.iter().map(local).collect();
-        let new_local = desired.local.iter().map(local).collect();
-        self.sync_hash("LOCAL4", &old_local, &new_local)?;
-
-        let egress = |(index, address): (&u32, &Ipv4Addr)| (*index, Ip4::from(*address));
-        let old_egress = applied.egress.iter().map(egress).collect();
-        let new_egress = desired.egress.iter().map(egress).collect();
-        self.sync_hash("EGRESS4", &old_egress, &new_egress)?;
-        self.sync_subnets(&applied, desired)?;
-        self.sync_published(&applied, desired)?;
-        let qdiscs = self.sync_attachments(desired)?;
-        self.applied = desired.clone();
-        Ok(qdiscs)
+    /// The kernel refuses a table's change; the next call does the rest.
+    pub fn apply(&mut self, desired: &Desired) -> Result<Attached, DatapathError> {
+        let mut applied = std::mem::take(&mut self.applied);
+        let filled = self.fill(&mut applied, desired);
+        self.applied = applied;
+        filled?;
+        Ok(self.sync_attachments(&desired.interfaces))
     }
 
-    /// Detaches everything from everywhere; what [`Datapath::apply`] returns.
-    pub fn detach_all(&mut self) -> Vec<u32> {
-        self.sync_attachments(&Desired::default())
-            .unwrap_or_default()
+    /// Detaches everything from everywhere.
+    pub fn detach_all(&mut self) -> Attached {
+        self.sync_attachments(&BTreeMap::new())
     }
 
-    /// Makes a hash table that holds `old` hold `new`.
+    fn fill(&mut self, applied: &mut Applied, desired: &Desired) -> Result<(), DatapathError> {
+        let wanted = bitmap(desired);
+        let kept: BTreeMap<u32, u64> = applied
+            .bits
+            .iter()
+            .map(|(word, bits)| (*word, bits & wanted.get(word).copied().unwrap_or(0)))
+            .collect();
+        self.set_bits(&mut applied.bits, &kept)?;
+        self.fill_family(&V4, &mut applied.v4, &desired.v4)?;
+        self.fill_family(&V6, &mut applied.v6, &desired.v6)?;
+        self.set_bits(&mut applied.bits, &wanted)
+    }
+
+    fn fill_family<A: Address>(
+        &mut self,
+        names: &Names,
+        held: &mut Held<A>,
+        desired: &Tables<A>,
+    ) -> Result<(), DatapathError> {
+        self.sync_hash(names.local, &mut held.tables.local, &desired.local)?;
+        self.sync_hash(names.egress, &mut held.tables.egress, &desired.egress)?;
+        self.sync_subnets(names.subnets, &mut held.tables.subnets, &desired.subnets)?;
+        self.sync_hash(names.targets, &mut held.targets, &desired.targets())?;
+        self.sync_hash(
+            names.published,
+            &mut held.tables.published,
+            &desired.published,
+        )
+    }
+
+    /// Makes a hash table that holds `held` hold `wanted`; where that fails half-way, `held` says
+    /// how far it came.
     fn sync_hash<K: Copy + Ord + 'static, V: Copy + PartialEq + 'static>(
         &mut self,
         table: &'static str,
-        old: &BTreeMap<K, V>,
-        new: &BTreeMap<K, V>,
+        held: &mut BTreeMap<K, V>,
+        wanted: &BTreeMap<K, V>,
     ) -> Result<(), DatapathError> {
+        let failed = |error| DatapathError::table(table, error);
         let mut map = self.hash::<K, V>(table)?;
-        for (key, value) in new {
-            if old.get(key) != Some(value) {
-                map.insert(Plain(*key), Plain(*value), 0)
-                    .map_err(|error| DatapathError::table(table, error))?;
-            }
-        }
-        for key in old.keys().filter(|key| !new.contains_key(key)) {
-            ignore_absent(map.remove(&Plain(*key)))
-                .map_err(|error| DatapathError::table(table, error))?;
-        }
-        Ok(())
+        sync(held, wanted, |key, value| {
+            map.insert(Plain(*key), Plain(*value), 0).map_err(failed)
+        })?;
+        retain(held, wanted, |key| {
+            ignore_absent(map.remove(&Plain(*key))).map_err(failed)
+        })
     }
 
-    fn sync_subnets(&mut self, old: &Desired, new: &Desired) -> Result<(), DatapathError> {
-        const TABLE: &str = "SUBNETS4";
-        let failed = |error| DatapathError::table(TABLE, error);
-        let key =
-            |net: &Ipv4Net| Key::new(u32::from(net.prefix_len()), Plain(Ip4::from(net.network())));
-        let mut map: LpmTrie<_, Plain<Ip4>, Plain<Subnet>> =
-            self.map(TABLE)?.try_into().map_err(failed)?;
-        for (net, subnet) in &new.subnets {
-            if old.subnets.get(net) != Some(subnet) {
-                map.insert(&key(net), Plain(*subnet), 0).map_err(failed)?;
-            }
-        }
-        for net in old
-            .subnets
-            .keys()
-            .filter(|net| !new.subnets.contains_key(net))
-        {
-            ignore_absent(map.remove(&key(net))).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    fn sync_published(&mut self, old: &Desired, new: &Desired) -> Result<(), DatapathError> {
-        let (before, after) = (bitmap(&old.published), bitmap(&new.published));
-        let gone: BTreeMap<u32, u64> = before
-            .iter()
-            .filter_map(|(word, bits)| {
-                let kept = bits & after.get(word).unwrap_or(&0);
-                (kept != *bits).then_some((*word, kept))
-            })
-            .collect();
-        let changed = after
-            .iter()
-            .filter(|(word, bits)| before.get(word) != Some(bits));
-        self.set_bits(gone.iter())?;
-        self.sync_hash("PUBLISHED4", &old.published, &new.published)?;
-        self.set_bits(changed)
-    }
-
-    fn set_bits<'b>(
+    fn sync_subnets<A: Address>(
         &mut self,
-        words: impl Iterator<Item = (&'b u32, &'b u64)>,
+        table: &'static str,
+        held: &mut BTreeMap<Prefix<A>, Subnet>,
+        wanted: &BTreeMap<Prefix<A>, Subnet>,
     ) -> Result<(), DatapathError> {
-        let mut map = self.array::<u64>("PORTS")?;
-        for (word, bits) in words {
-            map.set(*word, Plain(*bits), 0)
-                .map_err(|error| DatapathError::table("PORTS", error))?;
-        }
-        Ok(())
+        let failed = |error| DatapathError::table(table, error);
+        let key = |net: &Prefix<A>| Key::new(u32::from(net.length), Plain(net.network));
+        let mut map: LpmTrie<_, Plain<A>, Plain<Subnet>> =
+            self.map(table)?.try_into().map_err(failed)?;
+        sync(held, wanted, |net, subnet| {
+            map.insert(&key(net), Plain(*subnet), 0).map_err(failed)
+        })?;
+        retain(held, wanted, |net| {
+            ignore_absent(map.remove(&key(net))).map_err(failed)
+        })
     }
 
-    fn sync_attachments(&mut self, desired: &Desired) -> Result<Vec<u32>, DatapathError> {
+    fn set_bits(
+        &mut self,
+        held: &mut BTreeMap<u32, u64>,
+        wanted: &BTreeMap<u32, u64>,
+    ) -> Result<(), DatapathError> {
+        let failed = |error| DatapathError::table("PORTS", error);
+        let mut map = self.array::<u64>("PORTS")?;
+        sync(held, wanted, |word, bits| {
+            map.set(*word, Plain(*bits), 0).map_err(failed)
+        })
+    }
+
+    fn sync_attachments(&mut self, desired: &BTreeMap<u32, Interface>) -> Attached {
         let wanted: BTreeMap<(u32, Hook), (&Interface, &'static str)> = desired
-            .interfaces
             .iter()
             .flat_map(|(index, interface)| Hook::ALL.map(|hook| (*index, hook, interface)))
             .filter_map(|(index, hook, interface)| {
@@ -141,18 +191,20 @@ impl Datapath {
             })
             .map(|(place, _)| *place)
             .collect();
-        let mut qdiscs = Vec::new();
         for (index, hook) in gone {
-            if self.detach(index, hook) {
-                qdiscs.push(index);
-            }
+            self.detach(index, hook);
         }
+        let mut failed = Vec::new();
         for ((index, hook), (interface, program)) in wanted {
-            if !self.attachments.contains_key(&(index, hook)) {
-                self.attach(index, &interface.name, hook, program)?;
+            if !self.attachments.contains_key(&(index, hook))
+                && let Err(error) = self.attach(index, interface, hook, program)
+            {
+                failed.push(error);
             }
         }
-        Ok(qdiscs)
+        let in_use = |index: &u32| self.attachments.keys().any(|(used, _)| used == index);
+        let qdiscs = self.qdiscs.extract_if(.., |index| !in_use(index)).collect();
+        Attached { qdiscs, failed }
     }
 
     /// How many packets were dropped, by reason; reasons that never occurred are left out.
@@ -174,15 +226,58 @@ impl Datapath {
     }
 }
 
-/// The bitmap of published ports, words without a bit left out.
-fn bitmap(published: &BTreeMap<PublishedKey<Ip4>, Published>) -> BTreeMap<u32, u64> {
+/// The bitmap of published ports of both families, words without a bit left out.
+fn bitmap(desired: &Desired) -> BTreeMap<u32, u64> {
+    let v4 = desired
+        .v4
+        .published
+        .keys()
+        .map(|key| (key.protocol, key.port));
+    let v6 = desired
+        .v6
+        .published
+        .keys()
+        .map(|key| (key.protocol, key.port));
     let mut words = BTreeMap::new();
-    for key in published.keys() {
-        if let Some((word, bit)) = bitmap_position(key.protocol, key.port) {
+    for (protocol, port) in v4.chain(v6) {
+        if let Some((word, bit)) = bitmap_position(protocol, port) {
             *words.entry(word).or_default() |= bit;
         }
     }
     words
+}
+
+/// Adds to `held` what is missing or other than `wanted`, by `set`.
+fn sync<K: Copy + Ord, V: Copy + PartialEq>(
+    held: &mut BTreeMap<K, V>,
+    wanted: &BTreeMap<K, V>,
+    mut set: impl FnMut(&K, &V) -> Result<(), DatapathError>,
+) -> Result<(), DatapathError> {
+    for (key, value) in wanted {
+        if held.get(key) != Some(value) {
+            set(key, value)?;
+            held.insert(*key, *value);
+        }
+    }
+    Ok(())
+}
+
+/// Removes from `held` what is not in `wanted`, by `remove`.
+fn retain<K: Copy + Ord, V>(
+    held: &mut BTreeMap<K, V>,
+    wanted: &BTreeMap<K, V>,
+    mut remove: impl FnMut(&K) -> Result<(), DatapathError>,
+) -> Result<(), DatapathError> {
+    let gone: Vec<K> = held
+        .keys()
+        .filter(|key| !wanted.contains_key(key))
+        .copied()
+        .collect();
+    for key in gone {
+        remove(&key)?;
+        held.remove(&key);
+    }
+    Ok(())
 }
 
 /// What is removed and not there is as removed.

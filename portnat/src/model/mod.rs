@@ -2,16 +2,18 @@
 //! what the datapath holds.
 
 mod published;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
-use portnat_common::{Ip4, Published, PublishedKey, Subnet};
+use ipnet::IpNet;
+use portnat_common::{Ip4, Ip6, Subnet};
 
 use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
 pub use published::{PublishError, PublishedPort, allocate};
+pub use tables::{Prefix, Tables};
 
 /// What the user asked for.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +25,7 @@ pub struct Intent {
     /// The bridges by name; none means those that the host's links suggest.
     pub bridges: Vec<String>,
     /// The prefixes to masquerade; none means the bridges' subnets.
-    pub masquerade: Vec<Ipv4Net>,
+    pub masquerade: Vec<IpNet>,
 }
 
 /// What an interface is to portnat.
@@ -46,19 +48,17 @@ pub struct Interface {
     pub layer: LinkLayer,
     /// What it is.
     pub role: Role,
+    /// Whether it has an `ingress` queueing discipline, beside which there is no clsact.
+    pub ingress_qdisc: bool,
 }
 
 /// What the datapath should hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
-    /// Published ports.
-    pub published: BTreeMap<PublishedKey<Ip4>, Published>,
-    /// The host's own addresses.
-    pub local: BTreeSet<Ipv4Addr>,
-    /// Inside subnets.
-    pub subnets: BTreeMap<Ipv4Net, Subnet>,
-    /// By interface index, the address that masqueraded packets take there.
-    pub egress: BTreeMap<u32, Ipv4Addr>,
+    /// The tables of IPv4.
+    pub v4: Tables<Ip4>,
+    /// The tables of IPv6.
+    pub v6: Tables<Ip6>,
     /// By interface index, where programs are attached.
     pub interfaces: BTreeMap<u32, Interface>,
     /// The names of the interfaces that must forward: uplinks and bridges.
@@ -86,7 +86,18 @@ impl Intent {
         for name in &self.bridges {
             snapshot.link_by_name(name)?;
         }
-        Ok(())
+        // Its answers would not be forwarded, and so not be translated back.
+        let own = snapshot.local_addresses();
+        match self
+            .published
+            .iter()
+            .find(|port| own.contains(&port.target.ip()))
+        {
+            Some(port) => Err(NetError::OwnTarget {
+                target: port.target.ip(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// What the datapath should hold on a host that looks like `snapshot`. An interface that is
@@ -103,30 +114,47 @@ impl Intent {
             .filter(|link| link.master.is_some_and(|master| inside.contains(&master)));
         let attach = |role| move |link: &Link| (link.index, Interface::new(link, role));
         let through = || uplinks.iter().chain(&bridges).copied();
-        Desired {
-            published: self.published.iter().map(PublishedPort::entry).collect(),
-            local: snapshot
-                .local_addresses()
-                .into_iter()
-                .filter_map(ipv4)
-                .collect(),
-            subnets: self.subnets(&bridges),
-            egress: through()
-                .filter_map(|link| Some((link.index, link.primary_address()?)))
-                .collect(),
+        let mut desired = Desired {
             forwarding: through().map(|link| link.name.clone()).collect(),
             interfaces: ports
                 .map(attach(Role::Port))
                 .chain(bridges.iter().copied().map(attach(Role::Bridge)))
                 .chain(uplinks.iter().copied().map(attach(Role::Uplink)))
                 .collect(),
+            ..Desired::default()
+        };
+        for port in &self.published {
+            desired.publish(port);
         }
+        for address in snapshot.local_addresses() {
+            match address {
+                IpAddr::V4(address) => drop(desired.v4.local.insert(address.into(), 1)),
+                IpAddr::V6(address) => drop(desired.v6.local.insert(address.into(), 1)),
+            }
+        }
+        for link in through() {
+            desired
+                .v4
+                .egress
+                .extend(link.primary_v4().map(|ip| (link.index, ip.into())));
+            desired
+                .v6
+                .egress
+                .extend(link.primary_v6().map(|ip| (link.index, ip.into())));
+        }
+        for (net, subnet) in self.subnets(&bridges) {
+            match net {
+                IpNet::V4(net) => drop(desired.v4.subnets.insert(net.into(), subnet)),
+                IpNet::V6(net) => drop(desired.v6.subnets.insert(net.into(), subnet)),
+            }
+        }
+        desired
     }
 
     /// The bridges' subnets and the prefixes to masquerade, each with the bridge that it is behind.
-    fn subnets(&self, bridges: &[&Link]) -> BTreeMap<Ipv4Net, Subnet> {
-        let masquerade = u32::from(self.masquerade.is_empty());
-        let behind: BTreeMap<Ipv4Net, u32> = bridges
+    fn subnets(&self, bridges: &[&Link]) -> BTreeMap<IpNet, Subnet> {
+        let default = |net: &IpNet| u32::from(self.masquerade.is_empty() && is_private(net));
+        let behind: BTreeMap<IpNet, u32> = bridges
             .iter()
             .flat_map(|link| link.subnets().into_iter().map(|net| (net, link.index)))
             .collect();
@@ -137,12 +165,12 @@ impl Intent {
                     *net,
                     Subnet {
                         bridge: *bridge,
-                        masquerade,
+                        masquerade: default(net),
                     },
                 )
             })
             .collect();
-        for net in self.masquerade.iter().map(Ipv4Net::trunc) {
+        for net in self.masquerade.iter().map(IpNet::trunc) {
             let bridge = behind.iter().find(|(bridge, _)| bridge.contains(&net));
             let bridge = bridge.map_or(0, |(_, index)| *index);
             subnets.insert(
@@ -164,12 +192,22 @@ impl Intent {
     }
 }
 
+/// Whether a bridge's subnet is masqueraded without being asked for: in IPv6 only unique local
+/// addresses are (RFC 4193), for others are valid outside.
+fn is_private(net: &IpNet) -> bool {
+    match net {
+        IpNet::V4(_) => true,
+        IpNet::V6(net) => net.network().is_unique_local(),
+    }
+}
+
 impl Interface {
     fn new(link: &Link, role: Role) -> Self {
         Interface {
             name: link.name.clone(),
             layer: link.layer,
             role,
+            ingress_qdisc: link.ingress_qdisc,
         }
     }
 }
@@ -189,34 +227,33 @@ fn named_or<'s>(
         .collect()
 }
 
-fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use ipnet::Ipv4Net;
+
     use super::*;
     use crate::net::{Address, LinkKind, Scope};
 
     fn link(index: u32, name: &str, kind: LinkKind, address: &str) -> Link {
-        let net: Ipv4Net = address.parse().expect("a prefix");
+        let net: IpNet = address.parse().expect("a prefix");
         let address = Address {
-            ip: net.addr().into(),
+            ip: net.addr(),
             prefix_len: net.prefix_len(),
             peer: None,
             scope: Scope::Global,
             secondary: false,
             deprecated: false,
             tentative: false,
+            permanent: true,
         };
         Link {
             index,
             name: name.to_owned(),
             kind,
             addresses: vec![address],
+            up: true,
             ..Link::default()
         }
     }
@@ -241,12 +278,10 @@ mod tests {
     }
 
     fn masqueraded(desired: &Desired) -> Vec<String> {
-        let mut subnets: Vec<_> = desired.subnets.iter().collect();
+        let mut subnets: Vec<_> = desired.v4.subnets.iter().collect();
         subnets.retain(|(_, subnet)| subnet.is_masqueraded());
-        subnets
-            .into_iter()
-            .map(|(net, _)| net.to_string())
-            .collect()
+        let net = |net: &Prefix<Ip4>| format!("{}/{}", Ipv4Addr::from(net.network), net.length);
+        subnets.into_iter().map(|(prefix, _)| net(prefix)).collect()
     }
 
     #[test]
@@ -269,19 +304,19 @@ mod tests {
         ];
         assert_eq!(roles, expected);
         let gateway = Ipv4Addr::new(172, 17, 0, 1);
-        assert_eq!(desired.egress[&2], Ipv4Addr::new(192, 0, 2, 1));
-        assert_eq!(desired.egress[&3], gateway);
+        assert_eq!(desired.v4.egress[&2], Ipv4Addr::new(192, 0, 2, 1).into());
+        assert_eq!(desired.v4.egress[&3], gateway.into());
         assert_eq!(masqueraded(&desired), ["172.17.0.0/16", "172.18.0.0/16"]);
-        let docker0 = "172.17.0.0/16".parse().expect("a prefix");
+        let docker0 = "172.17.0.0/16".parse::<Ipv4Net>().expect("a prefix").into();
         assert_eq!(
-            desired.subnets[&docker0],
+            desired.v4.subnets[&docker0],
             Subnet {
                 bridge: 3,
                 masquerade: 1
             }
         );
         assert_eq!(desired.forwarding.len(), 3);
-        assert_eq!(desired.local.len(), 3);
+        assert_eq!(desired.v4.local.len(), 3);
     }
 
     #[test]
@@ -316,11 +351,11 @@ mod tests {
         let desired = only("10.1.2.3/8").desired(&host());
         assert_eq!(masqueraded(&desired), ["10.0.0.0/8"]);
         // The bridges are known all the same: a container still reaches its own published port.
-        assert_eq!(desired.subnets.len(), 3);
+        assert_eq!(desired.v4.subnets.len(), 3);
         let desired = only("172.17.5.0/24").desired(&host());
         assert_eq!(masqueraded(&desired), ["172.17.5.0/24"]);
-        let part = "172.17.5.0/24".parse().expect("a prefix");
-        assert_eq!(desired.subnets[&part].bridge, 3);
+        let part = "172.17.5.0/24".parse::<Ipv4Net>().expect("a prefix").into();
+        assert_eq!(desired.v4.subnets[&part].bridge, 3);
         let desired = only("172.16.0.0/12").desired(&host());
         assert_eq!(
             masqueraded(&desired),

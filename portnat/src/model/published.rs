@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
-
-use portnat_common::{Address as _, Ip4, Published, PublishedKey};
 
 use crate::net::{Reservation, ReserveError, reserve, reserve_ephemeral};
 use crate::spec::{Protocol, PublishSpec};
@@ -16,13 +14,13 @@ pub struct PublishedPort {
     /// Its id in the datapath, by which its flows are counted; not 0.
     pub id: u32,
     /// The host's address; the unspecified one stands for all.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The host's port.
     pub port: NonZeroU16,
     /// The transport protocol of both ports.
     pub protocol: Protocol,
     /// Who answers.
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
 }
 
 /// Why a port cannot be published.
@@ -30,11 +28,12 @@ pub struct PublishedPort {
 pub enum PublishError {
     /// Two specs want the same port.
     #[error(
-        "Bind for {address}:{port} failed: port is already allocated: {spec} and {other} both publish it"
+        "Bind for {} failed: port is already allocated: {spec} and {other} both publish it",
+        SocketAddr::new(*.address, .port.get())
     )]
     Allocated {
         /// The address of the later one.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The port.
         port: NonZeroU16,
         /// The later spec.
@@ -56,34 +55,14 @@ pub enum PublishError {
         "publishing {0}: a loopback address is not supported yet, use another address of the host"
     )]
     Loopback(String),
-    /// Not an address that a host or a container can have.
-    #[error("publishing {0}: IPv6 is not supported yet")]
-    Ipv6(String),
 }
 
 impl PublishedPort {
-    /// The port as the datapath's table has it.
-    #[must_use]
-    pub fn entry(&self) -> (PublishedKey<Ip4>, Published) {
-        let key = PublishedKey {
-            address: self.address.into(),
-            port: self.port.get(),
-            protocol: self.protocol.number(),
-            padding: 0,
-        };
-        let value = Published {
-            target: Ip4::from(*self.target.ip()).widen(),
-            port_id: self.id,
-            target_port: self.target.port(),
-            padding: 0,
-        };
-        (key, value)
-    }
-
     /// Whether both would answer at some address.
-    fn overlaps(&self, address: Ipv4Addr, port: NonZeroU16, protocol: Protocol) -> bool {
+    fn overlaps(&self, address: IpAddr, port: NonZeroU16, protocol: Protocol) -> bool {
         self.port == port
             && self.protocol == protocol
+            && self.address.is_ipv4() == address.is_ipv4()
             && (self.address == address
                 || self.address.is_unspecified()
                 || address.is_unspecified())
@@ -99,7 +78,8 @@ impl fmt::Display for PublishedPort {
             target,
             ..
         } = self;
-        write!(f, "{address}:{port}/{protocol} -> {target}")
+        let host = SocketAddr::new(*address, port.get());
+        write!(f, "{host}/{protocol} -> {target}")
     }
 }
 
@@ -118,7 +98,7 @@ pub fn allocate(
     let mut order: Vec<_> = specs.iter().enumerate().collect();
     order.sort_by_key(|(_, spec)| spec.host_port.is_none());
     for (number, spec) in order {
-        let (address, target) = addresses(spec)?;
+        let address = host_address(spec)?;
         let protocol = spec.protocol;
         let failed = |source| PublishError::Reserve {
             spec: spec.to_string(),
@@ -137,7 +117,7 @@ pub fn allocate(
                         other: specs[*other].to_string(),
                     });
                 }
-                held.push(reserve(address.into(), port, protocol).map_err(failed)?);
+                held.push(reserve(address, port, protocol).map_err(failed)?);
                 port
             }
             None => {
@@ -149,13 +129,12 @@ pub fn allocate(
                     })
                 };
                 let (port, reservation) =
-                    reserve_ephemeral(address.into(), protocol, ephemeral, &taken)
-                        .map_err(failed)?;
+                    reserve_ephemeral(address, protocol, ephemeral, &taken).map_err(failed)?;
                 held.push(reservation);
                 port
             }
         };
-        let target = SocketAddrV4::new(target, spec.container_port.get());
+        let target = SocketAddr::new(spec.target, spec.container_port.get());
         let id = number as u32 + 1;
         ports.insert(
             number,
@@ -171,15 +150,15 @@ pub fn allocate(
     Ok((ports.into_values().collect(), held))
 }
 
-/// The host's and the target's address of a spec.
-fn addresses(spec: &PublishSpec) -> Result<(Ipv4Addr, Ipv4Addr), PublishError> {
-    let host = spec.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    match (host, spec.target) {
-        (IpAddr::V4(host), _) if host.is_loopback() => {
+/// The host's address of a spec: by default every one of the target's family.
+fn host_address(spec: &PublishSpec) -> Result<IpAddr, PublishError> {
+    match (spec.host_ip, spec.target) {
+        (Some(address), _) if address.is_loopback() => {
             Err(PublishError::Loopback(spec.to_string()))
         }
-        (IpAddr::V4(host), IpAddr::V4(target)) => Ok((host, target)),
-        _ => Err(PublishError::Ipv6(spec.to_string())),
+        (Some(address), _) => Ok(address),
+        (None, IpAddr::V4(_)) => Ok(Ipv4Addr::UNSPECIFIED.into()),
+        (None, IpAddr::V6(_)) => Ok(Ipv6Addr::UNSPECIFIED.into()),
     }
 }
 

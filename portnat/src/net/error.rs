@@ -13,7 +13,7 @@ pub enum NetError {
     /// Netlink did not list what it was asked for.
     #[error("cannot list the {objects} of this network namespace: {reason}")]
     Dump {
-        /// What was asked for: `links`, `addresses`, `routes`.
+        /// What was asked for: `links`, `addresses`, `routes`, `queueing disciplines`.
         objects: &'static str,
         /// The kernel's answer.
         reason: String,
@@ -38,6 +38,12 @@ pub enum NetError {
         /// Why not.
         why: &'static str,
     },
+    /// A target is the host itself.
+    #[error("target {target} is an address of this host: publish what answers behind a bridge")]
+    OwnTarget {
+        /// The target.
+        target: std::net::IpAddr,
+    },
     /// A queueing discipline could not be removed.
     #[error(
         "cannot remove the clsact queueing discipline of interface {index}: {reason}: remove it by `tc qdisc del dev INTERFACE clsact`"
@@ -52,6 +58,17 @@ pub enum NetError {
     #[error("{name:?} is not an interface's name")]
     InterfaceName {
         /// The name as given.
+        name: String,
+    },
+    /// The kernel was built or booted without IPv6.
+    #[error(
+        "this host has no IPv6, /proc/sys/net/ipv6 is missing: boot without ipv6.disable=1, or publish to IPv4 targets only"
+    )]
+    NoIpv6,
+    /// The kernel has IPv6, but not on this link.
+    #[error("interface {name} has no IPv6: its MTU must be 1280 or more")]
+    InterfaceWithoutIpv6 {
+        /// The interface.
         name: String,
     },
     /// A sysctl could not be read.

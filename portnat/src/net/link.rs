@@ -1,8 +1,8 @@
 //! One link and its addresses, as plain values.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +31,9 @@ pub struct Link {
     pub default_v4: bool,
     /// Whether an IPv6 default route of the main table leaves by it.
     pub default_v6: bool,
+    /// Whether it has an ingress queueing discipline, beside which there is no room for clsact:
+    /// the two are attached at the same place.
+    pub ingress_qdisc: bool,
 }
 
 /// What kind of device a link is (`IFLA_INFO_KIND`), as far as portnat tells them apart.
@@ -84,6 +87,8 @@ pub struct Address {
     pub deprecated: bool,
     /// IPv6: not yet known to be unique, and not answered until then.
     pub tentative: bool,
+    /// Set for good, and not for a limited time as by DHCP or a router advertisement.
+    pub permanent: bool,
 }
 
 /// How far an address is valid (`RT_SCOPE_*`).
@@ -108,16 +113,22 @@ impl Link {
         self.default_v4 || self.default_v6
     }
 
-    /// The IPv4 networks that this link is in, each once. On a point-to-point link it is the
-    /// network of the peer, as for the kernel's own routes.
+    /// The networks that this link is in, each once, IPv4's first. On a point-to-point link it is
+    /// the network of the peer, as for the kernel's own routes.
+    ///
+    /// Of IPv6 they are the global ones: every link is in `fe80::/64`, which tells none apart.
     #[must_use]
-    pub fn subnets(&self) -> Vec<Ipv4Net> {
-        let mut subnets: Vec<Ipv4Net> = self
+    pub fn subnets(&self) -> Vec<IpNet> {
+        let mut subnets: Vec<IpNet> = self
             .addresses
             .iter()
-            .filter_map(|address| match address.peer.unwrap_or(address.ip) {
-                IpAddr::V4(ip) => Ipv4Net::new(ip, address.prefix_len).ok(),
-                IpAddr::V6(_) => None,
+            .filter(|address| match address.peer.unwrap_or(address.ip) {
+                IpAddr::V4(_) => true,
+                IpAddr::V6(ip) => address.scope == Scope::Global && !ip.is_unicast_link_local(),
+            })
+            .filter_map(|address| {
+                let ip = address.peer.unwrap_or(address.ip);
+                IpNet::new(ip, address.prefix_len).ok()
             })
             .map(|subnet| subnet.trunc())
             .collect();
@@ -133,7 +144,7 @@ impl Link {
     /// cannot know: it matters where one link is in several networks. Where this is `None` it would
     /// borrow an address of another link; portnat does not.
     #[must_use]
-    pub fn primary_address(&self) -> Option<Ipv4Addr> {
+    pub fn primary_v4(&self) -> Option<Ipv4Addr> {
         self.addresses
             .iter()
             .filter(|address| !address.secondary)
@@ -141,6 +152,29 @@ impl Link {
                 (IpAddr::V4(ip), Scope::Global) => Some(ip),
                 _ => None,
             })
+    }
+
+    /// The IPv6 address to send from: the first global one that is neither deprecated nor
+    /// tentative.
+    ///
+    /// The kernel chooses by the destination (RFC 6724), which a link alone cannot know. So those
+    /// that reach most, and last longest, go first: global unicast before unique local, which the
+    /// internet does not answer; stable before temporary, which is gone in the midst of a flow; set
+    /// by hand before learnt from a router.
+    #[must_use]
+    pub fn primary_v6(&self) -> Option<Ipv6Addr> {
+        self.addresses
+            .iter()
+            .filter(|address| !address.deprecated && !address.tentative)
+            .filter_map(|address| match (address.ip, address.scope) {
+                (IpAddr::V6(ip), Scope::Global) => Some((ip, address)),
+                _ => None,
+            })
+            .min_by_key(|(ip, address)| {
+                let temporary = address.secondary;
+                (ip.is_unique_local(), temporary, !address.permanent)
+            })
+            .map(|(ip, _)| ip)
     }
 }
 
@@ -157,6 +191,7 @@ mod tests {
             secondary: false,
             deprecated: false,
             tentative: false,
+            permanent: true,
         }
     }
 
@@ -182,8 +217,25 @@ mod tests {
     }
 
     #[test]
-    fn subnets_are_ipv4_only() {
-        assert!(link([global("fd00::1", 64)]).subnets().is_empty());
+    fn subnets_are_of_both_families_and_no_link_local_one() {
+        let link = link([
+            Address {
+                scope: Scope::Host,
+                ..global("::1", 128)
+            },
+            Address {
+                scope: Scope::Link,
+                ..global("fe80::1", 64)
+            },
+            global("2001:db8:1::5", 48),
+            global("fd00::1", 64),
+            global("fd00::2", 64),
+            global("10.1.2.3", 24),
+        ]);
+        assert_eq!(
+            subnets(&link),
+            ["10.1.2.0/24", "2001:db8:1::/48", "fd00::/64"]
+        );
     }
 
     #[test]
@@ -194,6 +246,19 @@ mod tests {
             ..global("192.0.2.7", 32)
         }]);
         assert_eq!(subnets(&link), ["10.9.0.1/32"]);
+    }
+
+    #[test]
+    fn a_point_to_point_link_is_in_its_ipv6_peers_network() {
+        let to = |peer: &str| {
+            let peer = Some(peer.parse().expect("an address"));
+            subnets(&link([Address {
+                peer,
+                ..global("2001:db8::7", 128)
+            }]))
+        };
+        assert_eq!(to("fd00::2"), ["fd00::2/128"]);
+        assert!(to("fe80::2").is_empty());
     }
 
     #[test]
@@ -211,7 +276,7 @@ mod tests {
             global("192.0.2.9", 24),
             global("198.51.100.1", 24),
         ]);
-        assert_eq!(link.primary_address(), Some(Ipv4Addr::new(192, 0, 2, 9)));
+        assert_eq!(link.primary_v4(), Some(Ipv4Addr::new(192, 0, 2, 9)));
     }
 
     #[test]
@@ -220,16 +285,58 @@ mod tests {
             deprecated: true,
             ..global("192.0.2.9", 24)
         }]);
-        assert_eq!(link.primary_address(), Some(Ipv4Addr::new(192, 0, 2, 9)));
+        assert_eq!(link.primary_v4(), Some(Ipv4Addr::new(192, 0, 2, 9)));
     }
 
     #[test]
-    fn a_link_without_a_global_ipv4_address_has_no_primary() {
-        assert_eq!(link([]).primary_address(), None);
+    fn a_link_without_a_global_address_has_no_primary() {
+        assert_eq!(link([]).primary_v4(), None);
+        assert_eq!(link([]).primary_v6(), None);
         let host = Address {
             scope: Scope::Host,
             ..global("127.0.0.1", 8)
         };
-        assert_eq!(link([host]).primary_address(), None);
+        assert_eq!(link([host]).primary_v4(), None);
+        let of_the_link = Address {
+            scope: Scope::Link,
+            ..global("fe80::1", 64)
+        };
+        assert_eq!(link([of_the_link]).primary_v6(), None);
+    }
+
+    /// The primary IPv6 address, after every step the next best one is left.
+    #[test]
+    fn the_primary_ipv6_address_is_the_one_that_reaches_most_and_lasts_longest() {
+        let learnt = |ip| Address {
+            permanent: false,
+            ..global(ip, 64)
+        };
+        let mut link = link([
+            global("192.0.2.9", 24),
+            Address {
+                tentative: true,
+                ..global("2001:db8::1", 64)
+            },
+            Address {
+                deprecated: true,
+                ..global("2001:db8::2", 64)
+            },
+            global("fd00::1", 64),
+            Address {
+                secondary: true,
+                ..learnt("2001:db8::3")
+            },
+            learnt("2001:db8::4"),
+            global("2001:db8::5", 64),
+            global("2001:db8::6", 64),
+        ]);
+        let mut order = Vec::new();
+        while let Some(primary) = link.primary_v6() {
+            order.push(primary.to_string());
+            link.addresses.retain(|address| address.ip != primary);
+        }
+        let expected = [5, 6, 4, 3].map(|last| format!("2001:db8::{last}"));
+        assert_eq!(order[..4], expected);
+        assert_eq!(order[4..], ["fd00::1"]);
     }
 }

@@ -4,8 +4,8 @@
 //!
 //! | to know or do | here |
 //! |---|---|
-//! | which links, addresses and default routes there are | [`snapshot()`], [`Snapshot`], [`Link`] |
-//! | when any of that changes | [`Watcher`] |
+//! | which links, addresses, default routes and ingress queueing disciplines there are | [`snapshot()`], [`Snapshot`], [`Link`] |
+//! | when any of that changes, queueing disciplines aside | [`Watcher`] |
 //! | let a link forward, and undo it | [`Sysctls`] |
 //! | keep a host port from everyone else | [`reserve()`], [`reserve_ephemeral()`] |
 //! | be the only portnat here | [`Singleton`] |

@@ -48,17 +48,21 @@ impl Snapshot {
             .collect()
     }
 
-    /// The links by which packets come and go from outside, unless the user says otherwise: all but
-    /// `lo`, inside bridges, and what is enslaved.
+    /// The links by which packets come and go from outside, unless the user says otherwise: all
+    /// that are up but `lo`, inside bridges, and what is enslaved.
     ///
     /// No default route is asked for: a LAN or a VPN has none. The slaves of a bridge, bond or team
     /// are left out because its packets pass the master too, where they would be seen twice; those
     /// of a VRF pass only the slave. A link with a header portnat cannot skip carries nothing that
     /// it could translate.
+    ///
+    /// A veth must have an address as well. A container's end on the host is no port of its bridge
+    /// for some milliseconds, and an uplink for that time would be attached to and left again.
     #[must_use]
     pub fn default_uplinks(&self) -> Vec<&Link> {
         self.links
             .iter()
+            .filter(|link| link.up && (link.kind != LinkKind::Veth || has_own_address(link)))
             .filter(|link| !link.loopback && !is_inside_bridge(link) && !self.is_port(link))
             .filter(|link| !matches!(link.layer, LinkLayer::Other(_)))
             .collect()
@@ -84,6 +88,14 @@ impl Snapshot {
     }
 }
 
+/// Whether somebody gave the link an address; an IPv6 link-local one it has of itself.
+fn has_own_address(link: &Link) -> bool {
+    link.addresses.iter().any(|address| match address.ip {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+    })
+}
+
 fn is_inside_bridge(link: &Link) -> bool {
     link.kind == LinkKind::Bridge && !link.has_default_route()
 }
@@ -97,7 +109,21 @@ mod tests {
         Link {
             index,
             name: name.to_owned(),
+            up: true,
             ..Link::default()
+        }
+    }
+
+    fn address(ip: &str, scope: Scope) -> Address {
+        Address {
+            ip: ip.parse().expect("an address"),
+            prefix_len: 8,
+            peer: None,
+            scope,
+            secondary: false,
+            deprecated: false,
+            tentative: false,
+            permanent: true,
         }
     }
 
@@ -221,6 +247,26 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_is_down_is_no_uplink() {
+        let mut host = docker_host();
+        host.links[1].up = false;
+        assert!(host.default_uplinks().is_empty());
+    }
+
+    #[test]
+    fn a_veth_is_an_uplink_once_somebody_gave_it_an_address() {
+        let mut host = snapshot([of_kind(4, "veth1", LinkKind::Veth)]);
+        assert!(host.default_uplinks().is_empty());
+        let by_itself = address("fe80::1", Scope::Link);
+        host.links[0].addresses.push(by_itself);
+        assert!(host.default_uplinks().is_empty());
+        for given in ["10.0.0.1", "fd00::1"] {
+            host.links[0].addresses = vec![by_itself, address(given, Scope::Global)];
+            assert_eq!(names(host.default_uplinks()), ["veth1"], "{given}");
+        }
+    }
+
+    #[test]
     fn a_link_with_a_foreign_header_is_no_uplink() {
         let infiniband = Link {
             layer: LinkLayer::Other(32),
@@ -231,15 +277,6 @@ mod tests {
 
     #[test]
     fn local_addresses_are_those_of_all_links_and_of_lo_just_the_one() {
-        let address = |ip: &str, scope| Address {
-            ip: ip.parse().expect("an address"),
-            prefix_len: 8,
-            peer: None,
-            scope,
-            secondary: false,
-            deprecated: false,
-            tentative: false,
-        };
         let lo = Link {
             addresses: vec![address("127.0.0.1", Scope::Host)],
             ..link(1, "lo")

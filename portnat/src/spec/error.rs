@@ -1,5 +1,7 @@
 //! Why a spec is refused: in Docker's words where Docker has them.
 
+use std::net::Ipv6Addr;
+
 use thiserror::Error;
 
 /// Why a [`PublishSpec`](super::PublishSpec) could not be read or cannot be served.
@@ -59,9 +61,15 @@ pub enum SpecError {
         /// The whole spec.
         spec: String,
     },
-    /// An IPv6 host address or target.
-    #[error("{spec}: IPv6 is not supported yet")]
-    Ipv6Unsupported {
+    /// An IPv6 host address and an IPv4 target.
+    #[error("{spec}: an IPv4 target cannot be published on an IPv6 address yet")]
+    V4TargetOnV6 {
+        /// The whole spec.
+        spec: String,
+    },
+    /// An IPv4 host address and an IPv6 target.
+    #[error("{spec}: an IPv6 target cannot be published on an IPv4 address")]
+    V6TargetOnV4 {
         /// The whole spec.
         spec: String,
     },
@@ -76,6 +84,14 @@ pub enum SpecError {
     InvalidTarget {
         /// The target as written.
         target: String,
+    },
+    /// The target is `fe80::/10`, an address that each link can have again.
+    #[error(
+        "invalid target: {target}: a link-local address does not say on which link: give another address of the container, for example fd00::2"
+    )]
+    LinkLocalTarget {
+        /// The target.
+        target: Ipv6Addr,
     },
 }
 

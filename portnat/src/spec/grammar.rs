@@ -97,18 +97,19 @@ fn transport(proto: &str) -> Result<Transport, SpecError> {
 fn host_address(text: &str) -> Result<Option<IpAddr>, SpecError> {
     match unbracketed(text) {
         "" => Ok(None),
-        bare => match bare.parse() {
-            Ok(ip) => Ok(Some(ip)),
-            Err(_) => Err(SpecError::InvalidAddress {
+        bare => match address(bare) {
+            Some(ip) => Ok(Some(ip)),
+            None => Err(SpecError::InvalidAddress {
                 address: bare.to_owned(),
             }),
         },
     }
 }
 
-/// An address, in brackets or not.
+/// An address, in brackets or not. `::ffff:192.0.2.1` is 192.0.2.1, as it is to Go.
 pub(super) fn address(text: &str) -> Option<IpAddr> {
-    unbracketed(text).parse().ok()
+    let address: IpAddr = unbracketed(text).parse().ok()?;
+    Some(address.to_canonical())
 }
 
 fn unbracketed(text: &str) -> &str {

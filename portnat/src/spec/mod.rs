@@ -36,7 +36,8 @@ use grammar::{Mapping, Ports, Transport};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublishSpec {
-    /// The host address the port is published on; `None` is every address of the host.
+    /// The host address the port is published on, of the same family as the target; `None` is every
+    /// address of the host of that family.
     pub host_ip: Option<IpAddr>,
     /// The host port; `None` is an ephemeral one, which Docker also writes as port 0.
     pub host_port: Option<NonZeroU16>,
@@ -110,12 +111,15 @@ impl PublishSpec {
 
     /// Refuses what the grammar allows and the dataplane does not know yet.
     fn validate(&self, text: &str) -> Result<(), SpecError> {
-        if self.target.is_ipv6() || self.host_ip.is_some_and(|ip| ip.is_ipv6()) {
-            return Err(SpecError::Ipv6Unsupported {
-                spec: text.to_owned(),
-            });
+        let spec = || text.to_owned();
+        match (self.host_ip, self.target) {
+            (_, IpAddr::V6(target)) if target.is_unicast_link_local() => {
+                Err(SpecError::LinkLocalTarget { target })
+            }
+            (Some(IpAddr::V6(_)), IpAddr::V4(_)) => Err(SpecError::V4TargetOnV6 { spec: spec() }),
+            (Some(IpAddr::V4(_)), IpAddr::V6(_)) => Err(SpecError::V6TargetOnV4 { spec: spec() }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

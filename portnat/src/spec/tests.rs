@@ -181,14 +181,56 @@ fn ranges_are_refused_by_name_unless_docker_refuses_them_first() {
 fn what_docker_serves_and_portnat_does_not_yet() {
     let sctp = "80/SCTP@172.17.0.2";
     assert_eq!(refusal(sctp), format!("{sctp}: sctp is not supported yet"));
-    for v6 in [
-        "[::1]:80:80@172.17.0.2",
-        "::1:80:80@172.17.0.2",
-        "80@fd00::2",
-        "80@[fd00::2]",
+}
+
+#[test]
+fn ipv6_is_written_with_brackets_or_without() {
+    let canonical = "[2001:db8::1]:8080:80/tcp@fd00::2";
+    for text in [
+        canonical,
+        "2001:db8::1:8080:80@[fd00::2]",
+        "[2001:DB8:0::1]:8080:80@fd00:0::2",
     ] {
-        assert_eq!(refusal(v6), format!("{v6}: IPv6 is not supported yet"));
+        assert_eq!(spec(text).to_string(), canonical, "{text}");
     }
+    assert_eq!(spec("80@[fd00::2]").to_string(), "80/tcp@fd00::2");
+    assert_eq!(
+        spec("[::]::80/udp@fd00::2").to_string(),
+        "[::]::80/udp@fd00::2"
+    );
+}
+
+#[test]
+fn a_target_is_published_on_an_address_of_its_own_family() {
+    for text in ["[2001:db8::1]:80:80@172.17.0.2", "::1:80:80@172.17.0.2"] {
+        assert_eq!(
+            refusal(text),
+            format!("{text}: an IPv4 target cannot be published on an IPv6 address yet")
+        );
+    }
+    let text = "192.0.2.1:80:80@fd00::2";
+    assert_eq!(
+        refusal(text),
+        format!("{text}: an IPv6 target cannot be published on an IPv4 address")
+    );
+}
+
+#[test]
+fn a_mapped_address_is_the_ipv4_address_that_it_maps() {
+    assert_eq!(
+        spec("[::ffff:192.0.2.1]:80:80@::ffff:172.17.0.2"),
+        spec("192.0.2.1:80:80@172.17.0.2")
+    );
+}
+
+#[test]
+fn a_link_local_target_lacks_its_link() {
+    assert_eq!(
+        refusal("80@[FE80::2]"),
+        "invalid target: fe80::2: a link-local address does not say on which link: \
+         give another address of the container, for example fd00::2"
+    );
+    assert!(refusal("80@fe80::2%eth0").starts_with("invalid target: fe80::2%eth0: give"));
 }
 
 #[test]
@@ -205,6 +247,10 @@ fn a_target_is_needed_and_is_a_containers_address() {
         "127.0.0.1",
         "224.0.0.1",
         "1.2.3.4@5.6.7.8",
+        "::",
+        "::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
     ] {
         assert_eq!(
             refusal(&format!("80@{target}")),
@@ -222,13 +268,13 @@ fn dockers_faults_are_named_before_a_missing_target() {
 }
 
 prop_compose! {
-    /// Any spec the grammar can express, IPv6 included.
+    /// Any spec the grammar can express, whether or not portnat can serve it.
     fn any_spec()(
-        host_ip in any::<Option<IpAddr>>(),
+        host_ip in any::<Option<IpAddr>>().prop_map(|ip| ip.map(|ip| ip.to_canonical())),
         host_port in any::<Option<NonZeroU16>>(),
         container_port in any::<NonZeroU16>(),
         protocol in prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)],
-        target in any::<IpAddr>().prop_filter("not a host's address", |ip| is_host(*ip)),
+        target in any::<IpAddr>().prop_map(|ip| ip.to_canonical()).prop_filter("not a host's address", |ip| is_host(*ip)),
     ) -> PublishSpec {
         PublishSpec { host_ip, host_port, container_port, protocol, target }
     }
@@ -241,11 +287,16 @@ proptest! {
     }
 
     #[test]
-    fn only_ipv6_is_refused_of_what_the_grammar_allows(spec in any_spec()) {
-        let text = spec.to_string();
-        let v6 = spec.target.is_ipv6() || spec.host_ip.is_some_and(|ip| ip.is_ipv6());
-        let refusal = SpecError::Ipv6Unsupported { spec: text.clone() };
-        prop_assert_eq!(text.parse(), if v6 { Err(refusal) } else { Ok(spec) });
+    fn only_mixed_families_and_link_local_targets_are_refused(spec in any_spec()) {
+        let mixed = spec.host_ip.is_some_and(|ip| ip.is_ipv4() != spec.target.is_ipv4());
+        let link_local = matches!(spec.target, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        match spec.to_string().parse::<PublishSpec>() {
+            Ok(parsed) => prop_assert!(!mixed && !link_local && parsed == spec),
+            Err(SpecError::LinkLocalTarget { .. }) => prop_assert!(link_local),
+            Err(SpecError::V4TargetOnV6 { .. }) => prop_assert!(mixed && spec.target.is_ipv4()),
+            Err(SpecError::V6TargetOnV4 { .. }) => prop_assert!(mixed && spec.target.is_ipv6()),
+            Err(other) => prop_assert!(false, "{other}"),
+        }
     }
 
     #[test]

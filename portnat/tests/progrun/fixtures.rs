@@ -1,8 +1,8 @@
 //! Named packets, one by one.
 
 use portnat::spec::Protocol;
-use portnat_common::DropReason;
 use portnat_common::wire::tcp;
+use portnat_common::{DropReason, Ip4};
 
 use crate::support::packet::Carries::{self, EchoReply, EchoRequest, Tcp, Udp, UdpUnchecked};
 use crate::support::packet::{Packet, packet};
@@ -68,7 +68,12 @@ fn not_published() {
         let other = packet(SYN, CLIENT, dst);
         becomes(host.ingress(&other.frame()), &other);
     }
-    assert!(host.datapath.flows().expect("reading flows").is_empty());
+    assert!(
+        host.datapath
+            .flows::<Ip4>()
+            .expect("reading flows")
+            .is_empty()
+    );
 }
 
 #[test]
@@ -216,7 +221,7 @@ fn a_full_table_refuses_and_says_so() {
     let refused = results.iter().filter(|verdict| **verdict == SHOT).count() as u64;
     let drops = host.datapath.drops().expect("reading drops");
     assert_eq!(drops, [(DropReason::FlowTableFull, refused)]);
-    let flows = host.datapath.flows().expect("reading flows");
+    let flows = host.datapath.flows::<Ip4>().expect("reading flows");
     assert!(flows.len() <= 8, "two entries a flow: {}", flows.len());
     for (key, flow) in &flows {
         assert!(
@@ -229,7 +234,7 @@ fn a_full_table_refuses_and_says_so() {
 #[test]
 fn a_port_that_is_published_no_more_leads_nowhere() {
     let mut host = web();
-    host.desired.published.clear();
+    host.desired.v4.published.clear();
     host = host.applied();
     let there = packet(SYN, CLIENT, HOST);
     becomes(host.ingress(&there.frame()), &there);

@@ -11,6 +11,7 @@ mod support;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
+use ipnet::Ipv4Net;
 use portnat::datapath::{AttachMode, Datapath, LoadOptions};
 use portnat::model::{Desired, PublishedPort};
 use portnat::spec::Protocol;
@@ -44,42 +45,41 @@ impl Host {
         };
         let settings = Settings::new(portnat::net::ticks_per_second().into(), (32768, 60999));
         let datapath = Datapath::load(&options, &settings).expect("loading, as root");
-        let desired = Desired {
-            local: [World::HOST, World::GATEWAY, Ipv4Addr::LOCALHOST].into(),
-            subnets: ["172.17.0.0/16", "172.18.0.0/16"]
-                .map(|net| {
-                    (
-                        net.parse().expect("a prefix"),
-                        Subnet {
-                            bridge: 3,
-                            masquerade: 1,
-                        },
-                    )
-                })
-                .into(),
-            egress: [(INTERFACE, World::HOST)].into(),
-            ..Desired::default()
-        };
+        let mut desired = Desired::default();
+        for address in [World::HOST, World::GATEWAY, Ipv4Addr::LOCALHOST] {
+            desired.v4.local.insert(address.into(), 1);
+        }
+        for prefix in ["172.17.0.0/16", "172.18.0.0/16"] {
+            let prefix: Ipv4Net = prefix.parse().expect("a prefix");
+            let subnet = Subnet {
+                bridge: World::BRIDGE,
+                masquerade: 1,
+            };
+            desired.v4.subnets.insert(prefix.into(), subnet);
+        }
+        desired.v4.egress.insert(INTERFACE, World::HOST.into());
         Host { datapath, desired }.applied()
     }
 
     /// Publishes `port` at `address` for `target`.
     fn publish(mut self, protocol: Protocol, address: &str, port: u16, target: &str) -> Self {
         let port = PublishedPort {
-            id: self.desired.published.len() as u32 + 1,
+            id: self.desired.v4.published.len() as u32 + 1,
             address: address.parse().expect("an address"),
             port: NonZeroU16::new(port).expect("not 0"),
             protocol,
             target: target.parse().expect("an address and a port"),
         };
-        self.desired.published.extend([port.entry()]);
+        self.desired.publish(&port);
         self.applied()
     }
 
     fn applied(mut self) -> Self {
-        self.datapath
+        let attached = self
+            .datapath
             .apply(&self.desired)
             .expect("filling the tables");
+        assert!(attached.failed.is_empty(), "there is nothing to attach");
         self
     }
 

@@ -4,7 +4,7 @@
 use portnat::spec::Protocol;
 use portnat_common::nat::{Hook, Sight};
 use portnat_common::wire::{protocol, tcp};
-use portnat_common::{Bytes, V4, Verdict, nat};
+use portnat_common::{Bytes, Ip4, V4, Verdict, nat};
 use proptest::prelude::*;
 
 use crate::support::packet::{Carries, Packet, packet};
@@ -126,7 +126,7 @@ proptest! {
             (key, flow.translation, flow.seen, flow.packets, flow.bytes, flow.port_id, flow.kind)
         };
         let native: Vec<_> = world.records().into_iter().map(counted).collect();
-        let flows = host.datapath.flows().expect("reading flows");
+        let flows = host.datapath.flows::<Ip4>().expect("reading flows");
         let loaded: Vec<_> = flows.into_iter().map(counted).collect();
         prop_assert_eq!(native, loaded);
     }

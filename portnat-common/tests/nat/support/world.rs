@@ -20,9 +20,13 @@ pub(crate) struct World {
     // Entries are leaked, so that a reference outlives the removal of its entry, as in the kernel.
     flows: RefCell<BTreeMap<Tuple<Ip4>, &'static Flow>>,
     published: BTreeMap<PublishedKey<Ip4>, Published>,
+    published_back: BTreeMap<PublishedKey<Ip4>, Published>,
     bitmap: BTreeMap<u32, u64>,
+    /// Protocols and ports that the host has sockets on.
+    pub(crate) sockets: BTreeSet<(u8, u16)>,
     local: BTreeSet<Ip4>,
-    egress: Option<Ip4>,
+    /// The address that the uplink lends.
+    pub(crate) egress: Option<Ip4>,
     /// The most entries that there can be.
     pub(crate) capacity: usize,
     /// The interface at which packets are seen.
@@ -46,7 +50,9 @@ impl World {
             settings: Settings::new(HZ, (32768, 60999)),
             flows: RefCell::default(),
             published: BTreeMap::new(),
+            published_back: BTreeMap::new(),
             bitmap: BTreeMap::new(),
+            sockets: BTreeSet::new(),
             local: [Self::HOST, Self::GATEWAY, Ipv4Addr::LOCALHOST]
                 .map(Ip4::from)
                 .into(),
@@ -75,6 +81,11 @@ impl World {
             target_port: target.port(),
             padding: 0,
         };
+        let (back_key, back) = value.back(&key);
+        // Of several ports none is *the* one.
+        if self.published_back.remove(&back_key).is_none() {
+            self.published_back.insert(back_key, back);
+        }
         self.published.insert(key, value);
         let (word, bit) = bitmap_position(protocol, port).expect("a protocol with ports");
         *self.bitmap.entry(word).or_default() |= bit;
@@ -149,6 +160,14 @@ impl Tables<V4> for World {
 
     fn published(&self, key: &PublishedKey<Ip4>) -> Option<&Published> {
         self.published.get(key)
+    }
+
+    fn published_back(&self, key: &PublishedKey<Ip4>) -> Option<&Published> {
+        self.published_back.get(key)
+    }
+
+    fn is_in_use(&self, tuple: &Tuple<Ip4>) -> bool {
+        self.sockets.contains(&(tuple.protocol, tuple.dst_port))
     }
 
     fn port_is_published(&self, protocol: u8, port: u16) -> bool {

@@ -1,0 +1,146 @@
+//! What the datapath's tables should hold, for one address family.
+
+use std::collections::BTreeMap;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use portnat_common::{Address, Ip4, Ip6, Published, PublishedKey, Subnet};
+
+use super::{Desired, PublishedPort};
+use std::net::IpAddr;
+
+/// What the tables of one family should hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables<A: Ord> {
+    /// Published ports.
+    pub published: BTreeMap<PublishedKey<A>, Published>,
+    /// The host's own addresses; the value says nothing.
+    pub local: BTreeMap<A, u32>,
+    /// Inside subnets.
+    pub subnets: BTreeMap<Prefix<A>, Subnet>,
+    /// By interface index, the address that masqueraded packets take there.
+    pub egress: BTreeMap<u32, A>,
+}
+
+/// A network prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Prefix<A> {
+    /// Its length in bits.
+    pub length: u8,
+    /// Its first address.
+    pub network: A,
+}
+
+impl<A: Ord> Default for Tables<A> {
+    fn default() -> Self {
+        Tables {
+            published: BTreeMap::new(),
+            local: BTreeMap::new(),
+            subnets: BTreeMap::new(),
+            egress: BTreeMap::new(),
+        }
+    }
+}
+
+impl<A: Address> Tables<A> {
+    /// Published ports by their targets; a target of several has none.
+    #[must_use]
+    pub fn targets(&self) -> BTreeMap<PublishedKey<A>, Published> {
+        let mut targets = BTreeMap::new();
+        for (key, value) in &self.published {
+            let (target, host) = value.back(key);
+            targets
+                .entry(target)
+                .and_modify(|only| *only = None)
+                .or_insert(Some(host));
+        }
+        targets
+            .into_iter()
+            .filter_map(|(target, host)| Some((target, host?)))
+            .collect()
+    }
+
+    fn publish(&mut self, address: A, target: A, port: &PublishedPort) {
+        let key = PublishedKey {
+            address,
+            port: port.port.get(),
+            protocol: port.protocol.number(),
+            padding: 0,
+        };
+        let value = Published {
+            target: target.widen(),
+            port_id: port.id,
+            target_port: port.target.port(),
+            padding: 0,
+        };
+        self.published.insert(key, value);
+    }
+}
+
+impl Desired {
+    /// Adds a published port, whose address and target are of one family.
+    pub fn publish(&mut self, port: &PublishedPort) {
+        match (port.address, port.target.ip()) {
+            (IpAddr::V4(address), IpAddr::V4(target)) => {
+                self.v4.publish(address.into(), target.into(), port);
+            }
+            (IpAddr::V6(address), IpAddr::V6(target)) => {
+                self.v6.publish(address.into(), target.into(), port);
+            }
+            // Refused when the spec was read.
+            _ => {}
+        }
+    }
+
+    /// Whether IPv6 has anything to forward.
+    #[must_use]
+    pub fn uses_v6(&self) -> bool {
+        !self.v6.published.is_empty() || self.v6.subnets.values().any(Subnet::is_masqueraded)
+    }
+}
+
+impl From<Ipv4Net> for Prefix<Ip4> {
+    fn from(net: Ipv4Net) -> Self {
+        Prefix {
+            length: net.prefix_len(),
+            network: net.network().into(),
+        }
+    }
+}
+
+impl From<Ipv6Net> for Prefix<Ip6> {
+    fn from(net: Ipv6Net) -> Self {
+        Prefix {
+            length: net.prefix_len(),
+            network: net.network().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(desired: &mut Desired, id: u32, port: u16, address: &str, target: &str) {
+        desired.publish(&PublishedPort {
+            id,
+            address: address.parse().expect("an address"),
+            port: std::num::NonZeroU16::new(port).expect("not 0"),
+            protocol: crate::spec::Protocol::Tcp,
+            target: target.parse().expect("an address and a port"),
+        });
+    }
+
+    #[test]
+    fn a_target_of_one_port_leads_back_and_one_of_several_does_not() {
+        let mut desired = Desired::default();
+        publish(&mut desired, 1, 8080, "0.0.0.0", "172.17.0.2:80");
+        publish(&mut desired, 2, 8443, "::", "[fd00::2]:443");
+        let targets = desired.v4.targets();
+        let (target, host) = targets.first_key_value().expect("one");
+        assert_eq!((target.port, host.target_port, host.port_id), (80, 8080, 1));
+        assert_eq!(desired.v6.targets().len(), 1);
+        publish(&mut desired, 3, 8081, "0.0.0.0", "172.17.0.2:80");
+        assert!(desired.v4.targets().is_empty());
+        assert_eq!(desired.v4.published.len(), 2);
+    }
+}

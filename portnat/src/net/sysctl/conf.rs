@@ -1,0 +1,89 @@
+//! Names of the sysctls that every link has one of.
+
+use std::path::{Path, PathBuf};
+
+use super::NetError;
+
+/// A sysctl of one link, `net.FAMILY.conf.LINK.NAME`, or of all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Conf {
+    /// `ipv4` or `ipv6`.
+    family: &'static str,
+    /// A link's name, `all` or `default`.
+    of: String,
+    /// The last part.
+    name: &'static str,
+}
+
+/// What `all` and `default` mean differs from one sysctl to another; they are no links.
+pub(super) const ALL: &str = "all";
+pub(super) const DEFAULT: &str = "default";
+
+impl Conf {
+    pub(super) fn v4(of: &str, name: &'static str) -> Self {
+        Self::new("ipv4", of, name)
+    }
+
+    pub(super) fn v6(of: &str, name: &'static str) -> Self {
+        Self::new("ipv6", of, name)
+    }
+
+    fn new(family: &'static str, of: &str, name: &'static str) -> Self {
+        Self {
+            family,
+            of: of.to_owned(),
+            name,
+        }
+    }
+
+    /// As sysctl(8) spells it: the dots of a link's name become slashes.
+    pub(super) fn key(&self) -> String {
+        let of = self.of.replace('.', "/");
+        format!("net.{}.conf.{of}.{}", self.family, self.name)
+    }
+
+    pub(super) fn path(&self, root: &Path) -> PathBuf {
+        directory(root, self.family).join(&self.of).join(self.name)
+    }
+
+    /// The link it belongs to, if it is one link's.
+    pub(super) fn interface(&self) -> Option<&str> {
+        Some(self.of.as_str()).filter(|of| !is_special(of))
+    }
+
+    /// The sysctls by which somebody else makes the whole host forward, this link included. After
+    /// that the value of this one is no longer portnat's to take back.
+    pub(super) fn host_wide(&self) -> Vec<Self> {
+        match (self.interface(), self.family, self.name) {
+            (Some(_), "ipv4", "forwarding") => vec![Self::v4(ALL, "forwarding")],
+            (Some(_), "ipv6", "force_forwarding") => {
+                vec![
+                    Self::v6(ALL, "forwarding"),
+                    Self::v6(ALL, "force_forwarding"),
+                ]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Where the links of a family have their directories.
+pub(super) fn directory(root: &Path, family: &str) -> PathBuf {
+    root.join("net").join(family).join("conf")
+}
+
+fn is_special(of: &str) -> bool {
+    matches!(of, ALL | DEFAULT)
+}
+
+/// A link's name is one file name here. `all` and `default` are none: writing to them would let
+/// every link forward.
+pub(super) fn check_interface(name: &str) -> Result<(), NetError> {
+    let special = matches!(name, "" | "." | "..") || is_special(name);
+    if special || name.contains(['/', '\0']) {
+        return Err(NetError::InterfaceName {
+            name: name.to_owned(),
+        });
+    }
+    Ok(())
+}

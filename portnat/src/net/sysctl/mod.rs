@@ -1,0 +1,268 @@
+//! Sysctls of the network namespace: those that are set and restored, one that is read.
+
+mod conf;
+mod forwarding;
+mod port_range;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::NetError;
+use super::error::reason;
+use conf::Conf;
+pub use port_range::local_port_range;
+use verdict::{Verdict, verdict};
+
+/// Resolved by the kernel to the calling thread's network namespace.
+const ROOT: &str = "/proc/sys";
+
+/// The sysctls that were changed, put back by [`restore`](Sysctls::restore) or on drop.
+///
+/// A host is a guest's house: only what must be changed is, and it is said, remembered and undone.
+/// `ip_forward` is never touched; forwarding is switched on for one link at a time. Only IPv6 before
+/// Linux 6.17 knows no such switch.
+#[derive(Debug)]
+pub struct Sysctls {
+    root: PathBuf,
+    changed: Vec<Changed>,
+    /// Sysctls to look at before some of the changed ones are put back, each once.
+    host_wide: Vec<HostWide>,
+}
+
+/// A sysctl that no longer has the value it had.
+#[derive(Debug)]
+struct Changed {
+    conf: Conf,
+    previous: String,
+    /// What it was made.
+    set: &'static str,
+    /// Those of [`Conf::host_wide`] that were off then.
+    host_did_not: Vec<Conf>,
+    /// Kept open, because an open sysctl stays that of its own namespace and link: it can be
+    /// restored from any thread, and never in a new link that got the name of an old one.
+    file: File,
+}
+
+/// A sysctl that is only read, kept open for the same reason.
+#[derive(Debug)]
+struct HostWide {
+    conf: Conf,
+    file: File,
+}
+
+impl Default for Sysctls {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sysctls {
+    /// Nothing is changed yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::under(Path::new(ROOT))
+    }
+
+    fn under(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            changed: Vec::new(),
+            host_wide: Vec::new(),
+        }
+    }
+
+    /// Forgets, and so closes, what belonged to links that are not among `names`, those of all the
+    /// links there are. To be called now and then, or a host where containers come and go
+    /// accumulates open files.
+    pub fn forget_missing(&mut self, names: &BTreeSet<String>) {
+        self.changed.retain(|changed| {
+            let link = changed.conf.interface();
+            link.is_none_or(|link| names.contains(link))
+        });
+    }
+
+    fn is_ours(&self, conf: &Conf) -> bool {
+        self.changed.iter().any(|changed| changed.conf == *conf)
+    }
+
+    fn set(&mut self, conf: Conf, value: &'static str) -> Result<(), NetError> {
+        let key = conf.key();
+        let previous = read(&key, &conf.path(&self.root))?;
+        if previous == value {
+            return Ok(());
+        }
+        let host_did_not = self.host_did_not(&conf);
+        let path = conf.path(&self.root);
+        let written = || {
+            let file = open(&path)?;
+            write(&file, value)?;
+            Ok(file)
+        };
+        let file = written().map_err(|cause| NetError::WriteSysctl {
+            key: key.clone(),
+            value: value.to_owned(),
+            cause,
+        })?;
+        tracing::info!("set {key} = {value} (was {previous}), restored at exit");
+        self.remember(Changed {
+            conf,
+            previous,
+            set: value,
+            host_did_not,
+            file,
+        });
+        Ok(())
+    }
+
+    /// Remembers a value that undoing a later change makes `set`, without changing it now.
+    fn keep(&mut self, conf: Conf, set: &'static str) -> Result<(), NetError> {
+        let key = conf.key();
+        let path = conf.path(&self.root);
+        let previous = read(&key, &path)?;
+        let file = open(&path).map_err(|cause| NetError::WriteSysctl {
+            key,
+            value: previous.clone(),
+            cause,
+        })?;
+        self.remember(Changed {
+            conf,
+            previous,
+            set,
+            host_did_not: Vec::new(),
+            file,
+        });
+        Ok(())
+    }
+
+    /// A sysctl that was changed before either got another value from somebody else, or is that of
+    /// a new link with an old name. Both ways the value of now is the one to put back.
+    fn remember(&mut self, changed: Changed) {
+        self.changed.retain(|other| other.conf != changed.conf);
+        self.changed.push(changed);
+    }
+
+    /// Those host-wide switches of a sysctl that are off; one that cannot be read is none.
+    fn host_did_not(&mut self, conf: &Conf) -> Vec<Conf> {
+        let mut off = Vec::new();
+        for conf in conf.host_wide() {
+            if !self.host_wide.iter().any(|open| open.conf == conf) {
+                let Ok(file) = File::open(conf.path(&self.root)) else {
+                    continue;
+                };
+                let conf = conf.clone();
+                self.host_wide.push(HostWide { conf, file });
+            }
+            if !self.is_on(&conf) {
+                off.push(conf);
+            }
+        }
+        off
+    }
+
+    fn is_on(&self, conf: &Conf) -> bool {
+        self.host_wide
+            .iter()
+            .find(|open| open.conf == *conf)
+            .and_then(|open| read_open(&open.file).ok())
+            .is_some_and(|value| value != "0")
+    }
+
+    /// Puts every changed value back, the last change first. What somebody else has set since, or
+    /// relies on by now, is left alone. A link that has vanished took its value along.
+    ///
+    /// # Errors
+    ///
+    /// The first [`NetError::WriteSysctl`], after all the others were tried; none is tried again.
+    pub fn restore(&mut self) -> Result<(), NetError> {
+        let mut result = Ok(());
+        while let Some(changed) = self.changed.pop() {
+            let key = changed.conf.key();
+            match self.undo(&changed) {
+                Ok(()) => {}
+                Err(gone) if gone.kind() == io::ErrorKind::NotFound => {
+                    tracing::debug!("{key} is gone with its interface");
+                }
+                Err(cause) if result.is_ok() => {
+                    result = Err(NetError::WriteSysctl {
+                        key,
+                        value: changed.previous,
+                        cause,
+                    });
+                }
+                Err(cause) => {
+                    let previous = changed.previous;
+                    tracing::warn!("cannot restore {key} = {previous}: {}", reason(&cause));
+                }
+            }
+        }
+        self.host_wide.clear();
+        result
+    }
+
+    fn undo(&self, changed: &Changed) -> io::Result<()> {
+        let key = changed.conf.key();
+        let (previous, set) = (&changed.previous, changed.set);
+        let now = read_open(&changed.file)?;
+        let host_wide = changed.host_did_not.iter().find(|conf| self.is_on(conf));
+        match verdict(previous, set, &now, host_wide.is_some()) {
+            Verdict::PutBack => {
+                write(&changed.file, previous)?;
+                tracing::info!("restored {key} = {previous}");
+            }
+            Verdict::AsBefore => tracing::debug!("{key} is {previous} again already"),
+            Verdict::SetSince => {
+                tracing::info!("left {key} = {now}: somebody else has set it since");
+            }
+            Verdict::HostForwards => {
+                let host_wide = host_wide.map(Conf::key).unwrap_or_default();
+                tracing::info!(
+                    "left {key} = {now}: somebody else has switched on {host_wide} since"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sysctls {
+    fn drop(&mut self) {
+        if let Err(error) = self.restore() {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+fn read(key: &str, path: &Path) -> Result<String, NetError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim_end().to_owned()),
+        Err(cause) => Err(NetError::ReadSysctl {
+            key: key.to_owned(),
+            cause,
+        }),
+    }
+}
+
+/// To be read and written again later.
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).open(path)
+}
+
+/// From offset 0, where the kernel gives the whole value at once.
+fn read_open(file: &File) -> io::Result<String> {
+    let mut buffer = [0; 64];
+    let length = file.read_at(&mut buffer, 0)?;
+    Ok(String::from_utf8_lossy(&buffer[..length])
+        .trim_end()
+        .to_owned())
+}
+
+/// At offset 0, whatever was written before: the kernel takes a value only there.
+fn write(file: &File, value: &str) -> io::Result<()> {
+    file.write_all_at(format!("{value}\n").as_bytes(), 0)
+}
