@@ -6,3 +6,4 @@ mod hairpin;
 mod properties;
 mod races;
 mod support;
+mod v6;

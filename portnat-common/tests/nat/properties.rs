@@ -107,7 +107,7 @@ fn rebuilt(packet: &Packet, frame: &[u8]) -> Packet {
         _ => (port(34), port(36)),
     };
     let (src, dst) = ((src, src_port), (dst, dst_port));
-    let socket = |(ip, port): (Ipv4Addr, u16)| std::net::SocketAddrV4::new(ip, port);
+    let socket = |(ip, port): (Ipv4Addr, u16)| std::net::SocketAddr::new(ip.into(), port);
     Packet {
         src: socket(src),
         dst: socket(dst),

@@ -11,12 +11,12 @@ mod support;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use portnat::datapath::{AttachMode, Datapath, LoadOptions};
 use portnat::model::{Desired, PublishedPort};
 use portnat::spec::Protocol;
-use portnat_common::{Settings, Subnet};
-use support::world::World;
+use portnat_common::{Settings, Subnet, V6};
+use support::world::{TestFamily as _, World};
 
 /// The kernel's verdicts.
 const NEXT: i32 = -1;
@@ -58,13 +58,25 @@ impl Host {
             desired.v4.subnets.insert(prefix.into(), subnet);
         }
         desired.v4.egress.insert(INTERFACE, World::HOST.into());
+        for address in V6::OWN {
+            desired.v6.local.insert(V6::address(address), 1);
+        }
+        for prefix in ["fd00:17::/64", "fd00:18::/64"] {
+            let prefix: Ipv6Net = prefix.parse().expect("a prefix");
+            let subnet = Subnet {
+                bridge: World::BRIDGE,
+                masquerade: 1,
+            };
+            desired.v6.subnets.insert(prefix.into(), subnet);
+        }
+        desired.v6.egress.insert(INTERFACE, V6::address(V6::OWN[0]));
         Host { datapath, desired }.applied()
     }
 
     /// Publishes `port` at `address` for `target`.
     fn publish(mut self, protocol: Protocol, address: &str, port: u16, target: &str) -> Self {
         let port = PublishedPort {
-            id: self.desired.v4.published.len() as u32 + 1,
+            id: (self.desired.v4.published.len() + self.desired.v6.published.len()) as u32 + 1,
             address: address.parse().expect("an address"),
             port: NonZeroU16::new(port).expect("not 0"),
             protocol,

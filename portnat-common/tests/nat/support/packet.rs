@@ -1,12 +1,13 @@
 //! Named packets, built by etherparse: its checksums are computed in full, by code that is not
 //! ours. A packet that went through the NAT must equal one that was built with the new addresses.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
 use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::{
-    EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header, Icmpv4Type, IpFragOffset, IpNumber,
-    Ipv4Header, Ipv4Options, TcpHeader, UdpHeader,
+    EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type,
+    IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6FragmentHeader, Ipv6Header, TcpHeader,
+    UdpHeader,
 };
 
 /// What a packet carries.
@@ -32,12 +33,12 @@ pub(crate) enum Carries {
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     /// From whom.
-    pub(crate) src: SocketAddrV4,
+    pub(crate) src: SocketAddr,
     /// To whom.
-    pub(crate) dst: SocketAddrV4,
+    pub(crate) dst: SocketAddr,
     /// What it carries.
     pub(crate) carries: Carries,
-    /// Words of IP options (no-operations), 0 to 10.
+    /// Words of IPv4 options (no-operations), 0 to 10; extension headers of IPv6.
     pub(crate) options: usize,
     /// Fragment offset in units of 8 bytes, and whether more follow.
     pub(crate) fragment: (u16, bool),
@@ -82,17 +83,20 @@ impl Packet {
 
     /// The packet without a link header.
     pub(crate) fn network(&self) -> Vec<u8> {
+        match (self.src.ip(), self.dst.ip()) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => self.ipv4(src.octets(), dst.octets()),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => self.ipv6(src.octets(), dst.octets()),
+            _ => panic!("addresses of two families: {self:?}"),
+        }
+    }
+
+    fn ipv4(&self, src: [u8; 4], dst: [u8; 4]) -> Vec<u8> {
         let transport = self.transport();
-        let mut ip = Ipv4Header::new(
-            u16::try_from(transport.len()).expect("a packet's size"),
-            64,
-            self.protocol(),
-            self.src.ip().octets(),
-            self.dst.ip().octets(),
-        )
-        .expect("a sound header");
+        let length = u16::try_from(transport.len()).expect("a packet's size");
+        let mut ip =
+            Ipv4Header::new(length, 64, self.protocol(), src, dst).expect("a sound header");
         ip.options = Ipv4Options::try_from(&vec![1; 4 * self.options][..]).expect("whole words");
-        ip.total_len = u16::try_from(ip.header_len() + transport.len()).expect("a packet's size");
+        ip.total_len = u16::try_from(ip.header_len()).expect("at most 60") + length;
         ip.identification = 0x1234;
         ip.dont_fragment = false;
         ip.fragment_offset = IpFragOffset::try_new(self.fragment.0).expect("13 bits");
@@ -104,12 +108,42 @@ impl Packet {
         bytes
     }
 
+    fn ipv6(&self, src: [u8; 16], dst: [u8; 16]) -> Vec<u8> {
+        // From the inside out: each header names what follows it.
+        let mut next = self.protocol();
+        let mut payload = self.transport();
+        if self.fragment != (0, false) {
+            let offset = IpFragOffset::try_new(self.fragment.0).expect("13 bits");
+            let header = Ipv6FragmentHeader::new(next, offset, self.fragment.1, 0x1234);
+            payload = [&header.to_bytes()[..], &payload].concat();
+            next = IpNumber::IPV6_FRAGMENTATION_HEADER;
+        }
+        for _ in 0..self.options {
+            // Destination options of 8 bytes: a pad of 6.
+            payload = [&[next.0, 0, 1, 4, 0, 0, 0, 0][..], &payload].concat();
+            next = IpNumber::IPV6_DESTINATION_OPTIONS;
+        }
+        let ip = Ipv6Header {
+            payload_length: u16::try_from(payload.len()).expect("a packet's size"),
+            next_header: next,
+            hop_limit: 64,
+            source: src,
+            destination: dst,
+            ..Ipv6Header::default()
+        };
+        [&ip.to_bytes()[..], &payload].concat()
+    }
+
     /// The packet as an Ethernet frame.
     pub(crate) fn frame(&self) -> Vec<u8> {
         let link = Ethernet2Header {
             source: [2, 0, 0, 0, 0, 1],
             destination: [2, 0, 0, 0, 0, 2],
-            ether_type: EtherType::IPV4,
+            ether_type: if self.src.is_ipv4() {
+                EtherType::IPV4
+            } else {
+                EtherType::IPV6
+            },
         };
         let mut bytes = link.to_bytes().to_vec();
         bytes.extend(self.network());
@@ -121,7 +155,11 @@ impl Packet {
             Carries::Tcp(_) => IpNumber::TCP,
             Carries::Udp | Carries::UdpUnchecked => IpNumber::UDP,
             Carries::EchoRequest | Carries::EchoReply | Carries::FragmentationNeeded => {
-                IpNumber::ICMP
+                if self.src.is_ipv4() {
+                    IpNumber::ICMP
+                } else {
+                    IpNumber::IPV6_ICMP
+                }
             }
             Carries::Protocol(number) => IpNumber(number),
         }
@@ -131,58 +169,95 @@ impl Packet {
         if self.fragment.0 > 0 {
             return self.payload.clone();
         }
-        let (src, dst) = (self.src.ip().octets(), self.dst.ip().octets());
         let (src_port, dst_port) = (self.src.port(), self.dst.port());
         let payload = &self.payload[..];
-        let mut bytes = Vec::new();
-        match self.carries {
+        let mut bytes = match self.carries {
             Carries::Tcp(flags) => {
                 let mut tcp = TcpHeader::new(src_port, dst_port, 0x0102_0304, 4096);
                 tcp.acknowledgment_number = 0x0506_0708;
                 (tcp.fin, tcp.syn) = (flags & 1 != 0, flags & 2 != 0);
                 (tcp.rst, tcp.ack) = (flags & 4 != 0, flags & 16 != 0);
-                tcp.checksum = tcp
-                    .calc_checksum_ipv4_raw(src, dst, payload)
-                    .expect("short");
-                bytes.extend(tcp.to_bytes());
+                tcp.checksum = self.checksum(
+                    |src, dst| {
+                        tcp.calc_checksum_ipv4_raw(src, dst, payload)
+                            .expect("short")
+                    },
+                    |src, dst| {
+                        tcp.calc_checksum_ipv6_raw(src, dst, payload)
+                            .expect("short")
+                    },
+                );
+                tcp.to_bytes().to_vec()
             }
-            Carries::Udp => {
+            Carries::Udp | Carries::UdpUnchecked => {
                 let mut udp = UdpHeader::without_ipv4_checksum(src_port, dst_port, payload.len())
                     .expect("short");
-                udp.checksum = udp
-                    .calc_checksum_ipv4_raw(src, dst, payload)
-                    .expect("short");
-                bytes.extend(udp.to_bytes());
-            }
-            Carries::UdpUnchecked => {
-                let udp = UdpHeader::without_ipv4_checksum(src_port, dst_port, payload.len())
-                    .expect("short");
-                bytes.extend(udp.to_bytes());
+                if self.carries == Carries::Udp {
+                    udp.checksum = self.checksum(
+                        |src, dst| {
+                            udp.calc_checksum_ipv4_raw(src, dst, payload)
+                                .expect("short")
+                        },
+                        |src, dst| {
+                            udp.calc_checksum_ipv6_raw(src, dst, payload)
+                                .expect("short")
+                        },
+                    );
+                }
+                udp.to_bytes().to_vec()
             }
             Carries::EchoRequest => {
                 let echo = IcmpEchoHeader {
                     id: src_port,
                     seq: 1,
                 };
-                let kind = Icmpv4Type::EchoRequest(echo);
-                bytes.extend(Icmpv4Header::with_checksum(kind, payload).to_bytes());
+                self.icmp(Icmpv4Type::EchoRequest(echo), Icmpv6Type::EchoRequest(echo))
             }
             Carries::EchoReply => {
                 let echo = IcmpEchoHeader {
                     id: dst_port,
                     seq: 1,
                 };
-                let kind = Icmpv4Type::EchoReply(echo);
-                bytes.extend(Icmpv4Header::with_checksum(kind, payload).to_bytes());
+                self.icmp(Icmpv4Type::EchoReply(echo), Icmpv6Type::EchoReply(echo))
             }
             Carries::FragmentationNeeded => {
                 let header = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1400 };
-                let kind = Icmpv4Type::DestinationUnreachable(header);
-                bytes.extend(Icmpv4Header::with_checksum(kind, payload).to_bytes());
+                self.icmp(
+                    Icmpv4Type::DestinationUnreachable(header),
+                    Icmpv6Type::PacketTooBig { mtu: 1400 },
+                )
             }
-            Carries::Protocol(_) => {}
-        }
+            Carries::Protocol(_) => Vec::new(),
+        };
         bytes.extend(payload);
         bytes
+    }
+
+    /// A checksum by the packet's family.
+    fn checksum(
+        &self,
+        v4: impl Fn([u8; 4], [u8; 4]) -> u16,
+        v6: impl Fn([u8; 16], [u8; 16]) -> u16,
+    ) -> u16 {
+        match (self.src.ip(), self.dst.ip()) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => v4(src.octets(), dst.octets()),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => v6(src.octets(), dst.octets()),
+            _ => panic!("addresses of two families: {self:?}"),
+        }
+    }
+
+    /// An ICMP header by the packet's family.
+    fn icmp(&self, v4: Icmpv4Type, v6: Icmpv6Type) -> Vec<u8> {
+        match (self.src.ip(), self.dst.ip()) {
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                Icmpv6Header::with_checksum(v6, src.octets(), dst.octets(), &self.payload)
+                    .expect("short")
+                    .to_bytes()
+                    .to_vec()
+            }
+            _ => Icmpv4Header::with_checksum(v4, &self.payload)
+                .to_bytes()
+                .to_vec(),
+        }
     }
 }

@@ -2,31 +2,32 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use portnat_common::address::Address as _;
 use portnat_common::ports::bitmap_position;
 use portnat_common::{
-    Flow, FlowRecord, Ip4, Published, PublishedKey, Refusal, Settings, Subnet, Tables, Ticks,
-    Tuple, V4,
+    Family, Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Refusal, Settings, Subnet, Tables,
+    Ticks, Tuple, V4, V6,
 };
 
 /// Ticks a second.
 pub(crate) const HZ: u64 = 100;
 
-/// A host at 192.0.2.1 whose containers are in 172.17.0.0/16 and 172.18.0.0/16.
-pub(crate) struct World {
+/// A host at 192.0.2.1 whose containers are in 172.17.0.0/16 and 172.18.0.0/16, or the like in
+/// IPv6.
+pub(crate) struct Hosts<F: TestFamily> {
     settings: Settings,
     // Entries are leaked, so that a reference outlives the removal of its entry, as in the kernel.
-    flows: RefCell<BTreeMap<Tuple<Ip4>, &'static Flow>>,
-    published: BTreeMap<PublishedKey<Ip4>, Published>,
-    published_back: BTreeMap<PublishedKey<Ip4>, Published>,
+    flows: RefCell<BTreeMap<Tuple<F::Address>, &'static Flow>>,
+    published: BTreeMap<PublishedKey<F::Address>, Published>,
+    published_back: BTreeMap<PublishedKey<F::Address>, Published>,
     bitmap: BTreeMap<u32, u64>,
     /// Protocols and ports that the host has sockets on.
     pub(crate) sockets: BTreeSet<(u8, u16)>,
-    local: BTreeSet<Ip4>,
+    local: BTreeSet<F::Address>,
     /// The address that the uplink lends.
-    pub(crate) egress: Option<Ip4>,
+    pub(crate) egress: Option<F::Address>,
     /// The most entries that there can be.
     pub(crate) capacity: usize,
     /// The interface at which packets are seen.
@@ -34,6 +35,69 @@ pub(crate) struct World {
     now: Cell<u64>,
     dice: Cell<u32>,
     rolls: Cell<u32>,
+}
+
+/// A host of IPv4.
+pub(crate) type World = Hosts<V4>;
+/// A host of IPv6, at 2001:db8:1::1, with containers in fd00:17::/64 and fd00:18::/64.
+pub(crate) type World6 = Hosts<V6>;
+
+/// What the tests want to know of a family.
+pub(crate) trait TestFamily: Family {
+    /// The host's addresses: to the outside, on the bridge, on the loopback interface.
+    const OWN: [IpAddr; 3];
+
+    /// An address of this family.
+    fn address(ip: IpAddr) -> Self::Address;
+
+    /// Whether an address is in the first or second bridge's subnet.
+    fn bridge(address: Self::Address) -> Option<usize>;
+}
+
+impl TestFamily for V4 {
+    const OWN: [IpAddr; 3] = [
+        IpAddr::V4(World::HOST),
+        IpAddr::V4(World::GATEWAY),
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+    ];
+
+    fn address(ip: IpAddr) -> Ip4 {
+        match ip {
+            IpAddr::V4(ip) => ip.into(),
+            IpAddr::V6(ip) => panic!("{ip} is not of IPv4"),
+        }
+    }
+
+    fn bridge(address: Ip4) -> Option<usize> {
+        match Ipv4Addr::from(address).octets() {
+            [172, 17, ..] => Some(0),
+            [172, 18, ..] => Some(1),
+            _ => None,
+        }
+    }
+}
+
+impl TestFamily for V6 {
+    const OWN: [IpAddr; 3] = [
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0x17, 0, 0, 0, 0, 0, 1)),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ];
+
+    fn address(ip: IpAddr) -> Ip6 {
+        match ip {
+            IpAddr::V6(ip) => ip.into(),
+            IpAddr::V4(ip) => panic!("{ip} is not of IPv6"),
+        }
+    }
+
+    fn bridge(address: Ip6) -> Option<usize> {
+        match Ipv6Addr::from(address).segments() {
+            [0xfd00, 0x17, ..] => Some(0),
+            [0xfd00, 0x18, ..] => Some(1),
+            _ => None,
+        }
+    }
 }
 
 impl World {
@@ -44,21 +108,33 @@ impl World {
     pub(crate) const UPLINK: u32 = 2;
     pub(crate) const BRIDGE: u32 = 3;
     pub(crate) const OTHER_BRIDGE: u32 = 4;
+}
 
+/// What the bridges are to the NAT.
+const SUBNETS: [Subnet; 2] = [
+    Subnet {
+        bridge: World::BRIDGE,
+        masquerade: 1,
+    },
+    Subnet {
+        bridge: World::OTHER_BRIDGE,
+        masquerade: 1,
+    },
+];
+
+impl<F: TestFamily> Hosts<F> {
     pub(crate) fn new() -> Self {
-        World {
+        Hosts {
             settings: Settings::new(HZ, (32768, 60999)),
             flows: RefCell::default(),
             published: BTreeMap::new(),
             published_back: BTreeMap::new(),
             bitmap: BTreeMap::new(),
             sockets: BTreeSet::new(),
-            local: [Self::HOST, Self::GATEWAY, Ipv4Addr::LOCALHOST]
-                .map(Ip4::from)
-                .into(),
-            egress: Some(Self::HOST.into()),
+            local: F::OWN.map(F::address).into(),
+            egress: Some(F::address(F::OWN[0])),
             capacity: 1 << 20,
-            interface: Cell::new(Self::UPLINK),
+            interface: Cell::new(World::UPLINK),
             now: Cell::new(HZ * 1000),
             dice: Cell::new(0x9e37_79b9),
             rolls: Cell::new(0),
@@ -67,16 +143,16 @@ impl World {
 
     /// Publishes `port` of `protocol` at `address` for `target`.
     pub(crate) fn publish(mut self, protocol: u8, address: &str, port: u16, target: &str) -> Self {
-        let address: Ipv4Addr = address.parse().expect("an address");
-        let target: SocketAddrV4 = target.parse().expect("an address and a port");
+        let address: IpAddr = address.parse().expect("an address");
+        let target: SocketAddr = target.parse().expect("an address and a port");
         let key = PublishedKey {
-            address: address.into(),
+            address: F::address(address),
             port,
             protocol,
             padding: 0,
         };
         let value = Published {
-            target: Ip4::from(*target.ip()).widen(),
+            target: F::address(target.ip()).widen(),
             port_id: self.published.len() as u32 + 1,
             target_port: target.port(),
             padding: 0,
@@ -109,7 +185,7 @@ impl World {
     }
 
     /// Copies of all entries.
-    pub(crate) fn records(&self) -> BTreeMap<Tuple<Ip4>, FlowRecord> {
+    pub(crate) fn records(&self) -> BTreeMap<Tuple<F::Address>, FlowRecord> {
         self.flows
             .borrow()
             .iter()
@@ -118,12 +194,12 @@ impl World {
     }
 }
 
-impl Tables<V4> for World {
+impl<F: TestFamily> Tables<F> for Hosts<F> {
     fn settings(&self) -> Option<&Settings> {
         Some(&self.settings)
     }
 
-    fn flow(&self, key: &Tuple<Ip4>) -> Option<&Flow> {
+    fn flow(&self, key: &Tuple<F::Address>) -> Option<&Flow> {
         self.flows.borrow().get(key).copied()
     }
 
@@ -131,7 +207,7 @@ impl Tables<V4> for World {
         Some(Box::leak(Box::default()))
     }
 
-    fn insert_flow(&self, key: &Tuple<Ip4>, flow: &Flow) -> Result<(), Refusal> {
+    fn insert_flow(&self, key: &Tuple<F::Address>, flow: &Flow) -> Result<(), Refusal> {
         let mut flows = self.flows.borrow_mut();
         if flows.contains_key(key) {
             return Err(Refusal::Exists);
@@ -154,19 +230,19 @@ impl Tables<V4> for World {
         Ok(())
     }
 
-    fn remove_flow(&self, key: &Tuple<Ip4>) {
+    fn remove_flow(&self, key: &Tuple<F::Address>) {
         self.flows.borrow_mut().remove(key);
     }
 
-    fn published(&self, key: &PublishedKey<Ip4>) -> Option<&Published> {
+    fn published(&self, key: &PublishedKey<F::Address>) -> Option<&Published> {
         self.published.get(key)
     }
 
-    fn published_back(&self, key: &PublishedKey<Ip4>) -> Option<&Published> {
+    fn published_back(&self, key: &PublishedKey<F::Address>) -> Option<&Published> {
         self.published_back.get(key)
     }
 
-    fn is_in_use(&self, tuple: &Tuple<Ip4>) -> bool {
+    fn is_in_use(&self, tuple: &Tuple<F::Address>) -> bool {
         self.sockets.contains(&(tuple.protocol, tuple.dst_port))
     }
 
@@ -176,31 +252,21 @@ impl Tables<V4> for World {
             .unwrap_or(false)
     }
 
-    fn is_local(&self, address: &Ip4) -> bool {
+    fn is_local(&self, address: &F::Address) -> bool {
         self.local.contains(address)
     }
 
-    fn subnet(&self, address: &Ip4) -> Option<&Subnet> {
-        match Ipv4Addr::from(*address).octets() {
-            [172, 17, ..] => Some(&Subnet {
-                bridge: Self::BRIDGE,
-                masquerade: 1,
-            }),
-            [172, 18, ..] => Some(&Subnet {
-                bridge: Self::OTHER_BRIDGE,
-                masquerade: 1,
-            }),
-            _ => None,
-        }
+    fn subnet(&self, address: &F::Address) -> Option<&Subnet> {
+        F::bridge(*address).map(|number| &SUBNETS[number])
     }
 
     fn interface(&self) -> u32 {
         self.interface.get()
     }
 
-    fn egress_address(&self) -> Option<Ip4> {
+    fn egress_address(&self) -> Option<F::Address> {
         match self.interface.get() {
-            Self::BRIDGE => Some(Self::GATEWAY.into()),
+            World::BRIDGE => Some(F::address(F::OWN[1])),
             _ => self.egress,
         }
     }
