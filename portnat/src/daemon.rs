@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use crate::datapath::{Collector, Datapath, DatapathError, LoadOptions};
-use crate::model::{Desired, Intent, Role, allocate};
+use crate::model::{Desired, Intent, Role, UplinkBridges, allocate};
 use crate::net::{
     NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range, remove_clsact,
     snapshot, ticks_per_second,
@@ -47,6 +47,7 @@ pub struct Daemon {
     sysctls: Sysctls,
     watcher: Watcher,
     handle: rtnetlink::Handle,
+    uplink_bridges: UplinkBridges,
     /// What could not be done at the last look.
     complaints: Vec<String>,
     /// The indices of the uplinks that were reported as attached.
@@ -84,12 +85,13 @@ impl Daemon {
             sysctls: Sysctls::new(),
             watcher,
             handle,
+            uplink_bridges: UplinkBridges::default(),
             complaints: Vec::new(),
             reported: BTreeSet::new(),
             _reservations: reservations,
             _singleton: singleton,
         };
-        if let Err(error) = daemon.begin(&host, config.load.trace).await {
+        if let Err(error) = daemon.begin(host, config.load.trace).await {
             daemon.detach().await;
             return Err(error);
         }
@@ -97,7 +99,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    async fn begin(&mut self, host: &Snapshot, trace: bool) -> anyhow::Result<()> {
+    async fn begin(&mut self, host: Snapshot, trace: bool) -> anyhow::Result<()> {
         // What cannot be done at the start is refused; later it is said and tried again.
         if let Some(complaint) = self.reconcile(host).await?.into_iter().next() {
             bail!(complaint);
@@ -170,7 +172,7 @@ impl Daemon {
     /// next change or round: an interface can go while we attach to it.
     async fn follow(&mut self) {
         let complaints = match snapshot(&self.handle).await {
-            Ok(host) => match self.reconcile(&host).await {
+            Ok(host) => match self.reconcile(host).await {
                 Ok(complaints) => complaints,
                 Err(error) => vec![error.to_string()],
             },
@@ -187,8 +189,9 @@ impl Daemon {
     }
 
     /// What cannot be done for one interface is said and does not keep the others from it.
-    async fn reconcile(&mut self, host: &Snapshot) -> Result<Vec<String>, DatapathError> {
-        let desired = self.intent.desired(host);
+    async fn reconcile(&mut self, mut host: Snapshot) -> Result<Vec<String>, DatapathError> {
+        self.uplink_bridges.hold(&mut host);
+        let desired = self.intent.desired(&host);
         let mut complaints = Vec::new();
         self.sysctls
             .forget_missing(&host.links.iter().map(|link| link.name.clone()).collect());

@@ -88,9 +88,9 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let mut usr1 = signal(SignalKind::user_defined1())?;
     let mut daemon = Daemon::start(args.config()).await?;
     info!("ready");
-    loop {
+    let served = loop {
         let mut asked = false;
-        daemon
+        let served = daemon
             .serve(async {
                 tokio::select! {
                     _ = interrupt.recv() => {}
@@ -98,12 +98,13 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
                     _ = usr1.recv() => asked = true,
                 }
             })
-            .await?;
-        if !asked {
-            break;
+            .await;
+        if served.is_err() || !asked {
+            break served;
         }
         println!("{}", daemon.report());
-    }
+    };
     println!("{}", daemon.stop().await);
+    served?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 
 mod published;
 mod tables;
+mod uplink_bridges;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
 pub use published::{PublishError, PublishedPort, allocate};
 pub use tables::{Prefix, Tables};
+pub use uplink_bridges::UplinkBridges;
 
 /// What the user asked for.
 #[derive(Clone, Debug, Default)]

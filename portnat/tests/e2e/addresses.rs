@@ -2,11 +2,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
 
 use portnat::lab::{Lab, probe};
 
 use crate::daemon::{Daemon, row};
-use crate::support::{CONTAINER, at, eventually, net, tcp_server, udp_server};
+use crate::support::{CONTAINER, assert_dropped, at, eventually, net, tcp_server, udp_server};
 
 const SECOND: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
@@ -115,6 +116,37 @@ fn a_port_without_a_number_gets_one_and_says_which() {
 
     let table = daemon.stop();
     assert_eq!(row(&table, &format!("0.0.0.0:{port}/tcp")).flows, 1);
+}
+
+/// That the client knows the way to the containers, and the host forwards, does not let it in.
+#[test]
+fn a_containers_own_address_is_closed_to_the_outside() {
+    let lab = Lab::builder()
+        .client_routes_via_host(true)
+        .build()
+        .expect("a lab");
+    let container = &lab.containers[0];
+    let web = tcp_server(&container.namespace, container.address, 80);
+    let dns = udp_server(&container.namespace, container.address, 53);
+    let daemon = Daemon::run(&lab, &["-p", "8080:80@172.17.0.2"]);
+
+    // Less than the second after which a SYN is sent again.
+    let patience = Duration::from_millis(300);
+    let connect = || TcpStream::connect_timeout(&web.address(), patience);
+    let silence = lab.client.run(connect).expect_err("not from outside");
+    assert_eq!(silence.kind(), ErrorKind::TimedOut);
+    let socket = probe::udp_connect(&lab.client, None, dns.address()).expect("a socket");
+    socket.set_read_timeout(Some(patience)).expect("set");
+    socket.send(b"hello").expect("sent");
+    let silence = socket.recv(&mut [0; 16]).expect_err("not from outside");
+    assert_eq!(silence.kind(), ErrorKind::WouldBlock);
+    let silence = probe::ping(&lab.client, container.address, 1, 1);
+    silence.expect_err("not from outside");
+    assert_eq!([web.peers(), dns.peers()], [[], []]);
+
+    let answer = probe::tcp_echo(&lab.client, at(Lab::HOST, 8080), b"hello");
+    assert_eq!(answer.expect("an answer"), b"hello");
+    assert_dropped(&daemon.stop(), 3, "direct-access");
 }
 
 /// Behind the NAT both connections have the same addresses and the same target port; one of them

@@ -76,7 +76,17 @@ fn specs_that_make_no_sense() {
             "8080-8081:80-81@172.17.0.2",
             "port ranges are not supported yet",
         ),
-        ("8080:80@fd00::2", "IPv6 is not supported yet"),
+        (
+            "[::]:8080:80@172.17.0.2",
+            "an IPv4 target cannot be published on an IPv6 address",
+        ),
+        (
+            "192.0.2.1:8080:80@fd00::2",
+            "an IPv6 target cannot be published on an IPv4 address",
+        ),
+        ("8080:80@[::]", "invalid target: [::]"),
+        ("8080:80@::1", "invalid target: ::1"),
+        ("8080:80@fe80::2", "invalid target: fe80::2: a link-local"),
     ];
     for (spec, words) in cases {
         // In one word, as one of them begins with a dash.
@@ -92,7 +102,7 @@ fn options_that_make_no_sense() {
     let lab = lab();
     let cases: [(&[&str], &str); 5] = [
         (&["--masquerade", "172.17.0.0/33"], "'172.17.0.0/33'"),
-        (&["--masquerade", "fd00::/64"], "'fd00::/64'"),
+        (&["--masquerade", "fd00::/129"], "'fd00::/129'"),
         (&["--attach", "xdp"], "'xdp'"),
         (&["--frobnicate"], "'--frobnicate'"),
         (&["now"], "'now'"),
@@ -168,6 +178,20 @@ fn a_port_that_portnat_has() {
     lab.host.run(bind).expect("is free again");
 }
 
+/// Nobody is behind the host's own address.
+#[test]
+fn a_target_that_is_the_host_itself() {
+    let lab = Lab::builder().ipv6(true).build().expect("a lab");
+    for own in ["192.0.2.1", "172.17.0.1", "2001:db8:1::1"] {
+        let spec = format!("8080:80@{own}");
+        let line = refused(&lab, FAILURE, &["-p", "9090:80@172.17.0.2", "-p", &spec]);
+        assert!(
+            line.contains(&format!("target {own} is an address of this host")),
+            "{line}"
+        );
+    }
+}
+
 #[test]
 fn a_loopback_address() {
     let spec = "127.0.0.1:8080:80/tcp@172.17.0.2";
@@ -193,7 +217,9 @@ fn no_root() {
             stderr: stderr.lines().map(str::to_owned).collect(),
         };
         let line = check(&ended, FAILURE);
-        assert!(line.contains("needs root"), "{line}");
+        for words in ["needs root", "CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"] {
+            assert!(line.contains(words), "{line}");
+        }
     }
 }
 

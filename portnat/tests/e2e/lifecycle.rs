@@ -1,6 +1,7 @@
 //! What portnat leaves behind, however it ends.
 
 use std::io::{BufRead as _, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 
 use aya::programs::tc::qdisc_add_clsact;
@@ -185,6 +186,41 @@ fn a_connection_survives_a_restart() {
         assert_eq!(server.peers().len(), 1);
         assert_eq!(row(&second.stop(), "0.0.0.0:8080/tcp").flows, 1);
     }
+}
+
+/// The same where the container is the first to speak: what it says comes from the published port,
+/// or the client would not know it.
+#[test]
+fn a_connection_survives_a_restart_though_the_client_is_silent() {
+    for attach in ["tcx", "clsact"] {
+        let lab = Lab::builder().build().expect("a lab");
+        let container = &lab.containers[0];
+        let listener = container
+            .namespace
+            .run(|| TcpListener::bind((container.address, 80)))
+            .expect("a socket");
+        let first = run(&lab, attach);
+        let connect = probe::tcp_connect(&lab.client, None, at(Lab::HOST, 8080));
+        let mut client = connect.expect("a connection");
+        let (mut server, peer) = listener.accept().expect("a client");
+        assert_eq!(peer, client.local_addr().expect("is bound"));
+        tell(&mut server, &mut client, b"hello");
+        first.stop();
+
+        let second = run(&lab, attach);
+        tell(&mut server, &mut client, b"again");
+        tell(&mut client, &mut server, b"there");
+        assert_eq!(row(&second.stop(), "0.0.0.0:8080/tcp").flows, 1);
+    }
+}
+
+/// One side speaks, the other listens.
+#[track_caller]
+fn tell(from: &mut TcpStream, to: &mut TcpStream, words: &[u8; 5]) {
+    let mut heard = [0; 5];
+    from.write_all(words).expect("sent");
+    to.read_exact(&mut heard).expect("heard");
+    assert_eq!(heard, *words);
 }
 
 #[test]

@@ -6,17 +6,23 @@
 //! - [`base`]: what must work whatever else the host does, once for each combination.
 //! - [`addresses`], [`uplinks`], [`tun`]: what the host looks like, and how that changes.
 //! - [`masquerade`], [`traffic`]: what passes and what does not.
+//! - [`hairpin`]: from containers by the host's addresses. [`ipv6`]: the other family.
+//! - [`icmp`]: errors about what was translated.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
 //! - [`bad_input`]: what is refused, and in which words.
 //!
-//! Underneath, [`daemon`] runs the binary, [`picture`] compares a namespace before and after, and
-//! [`support`] has what everybody needs.
+//! Underneath, [`daemon`] runs the binary, [`picture`] compares a namespace before and after,
+//! [`firewall`] is what else a host may have, and [`support`] has what everybody needs.
 
 mod addresses;
 mod bad_input;
 mod base;
 mod daemon;
 mod demo;
+mod firewall;
+mod hairpin;
+mod icmp;
+mod ipv6;
 mod lifecycle;
 mod masquerade;
 mod picture;

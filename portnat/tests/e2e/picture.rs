@@ -24,7 +24,7 @@ pub(crate) struct Picture {
     pub(crate) qdiscs: Vec<String>,
     /// Filters: the same and priority.
     pub(crate) filters: Vec<String>,
-    /// Every setting of IPv4.
+    /// Every setting of IPv4, and of IPv6 those of interfaces.
     pub(crate) sysctls: BTreeMap<PathBuf, String>,
     /// The paths in the BPF file system, which is the machine's.
     pub(crate) pins: BTreeSet<PathBuf>,
@@ -47,7 +47,10 @@ impl Picture {
                 tcx: interfaces.iter().map(|(_, name)| tcx(name)).collect(),
                 qdiscs,
                 filters,
-                sysctls: settings(Path::new("/proc/sys/net/ipv4")),
+                sysctls: ["/proc/sys/net/ipv4", "/proc/sys/net/ipv6/conf"]
+                    .into_iter()
+                    .flat_map(|folder| settings(Path::new(folder)))
+                    .collect(),
                 pins: paths(Path::new("/sys/fs/bpf")),
             }
         })

@@ -14,6 +14,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a condition is looked at.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(20);
 
+/// More than fits any buffer on the way.
+pub(crate) const MEGABYTE: usize = 1_000_000;
+
 /// The container's address in a lab of one.
 pub(crate) const CONTAINER: &str = "172.17.0.2";
 
@@ -61,4 +64,11 @@ pub(crate) fn udp_server(namespace: &Namespace, address: impl Into<IpAddr>, port
 /// The addresses that a server has seen, each with as many entries as it had connections.
 pub(crate) fn seen_by(server: &Server) -> Vec<IpAddr> {
     server.peers().iter().map(SocketAddr::ip).collect()
+}
+
+/// The table tells of so many packets that were dropped for this reason.
+#[track_caller]
+pub(crate) fn assert_dropped(table: &str, packets: u64, reason: &str) {
+    let expected = format!("dropped {packets} ({reason})");
+    assert!(table.lines().any(|line| line == expected), "{table}");
 }

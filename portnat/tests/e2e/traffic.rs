@@ -10,14 +10,7 @@ use portnat::lab::{Lab, Namespace, probe};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::daemon::{Daemon, row};
-use crate::support::{at, eventually, payload, seen_by, tcp_server, udp_server};
-
-/// The table tells of so many packets that were dropped for this reason.
-#[track_caller]
-fn assert_dropped(table: &str, packets: u64, reason: &str) {
-    let expected = format!("dropped {packets} ({reason})");
-    assert!(table.lines().any(|line| line == expected), "{table}");
-}
+use crate::support::{assert_dropped, at, eventually, payload, seen_by, tcp_server, udp_server};
 
 #[test]
 fn two_hundred_connections_at_once() {
