@@ -1,4 +1,6 @@
-//! ICMP echo (RFC 792), as far as a ping needs it.
+//! ICMP echo, of IPv4 (RFC 792) and IPv6 (RFC 4443), as far as a ping needs it.
+
+use std::net::IpAddr;
 
 /// Offsets in an echo message.
 mod field {
@@ -14,37 +16,68 @@ mod field {
     pub(super) const ECHOED: RangeFrom<usize> = 4..;
 }
 
-const ECHO_REPLY: u8 = 0;
-const ECHO_REQUEST: u8 = 8;
+/// What an echo is called in one of the families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Echo {
+    request: u8,
+    reply: u8,
+}
+
+/// The kernel hands out packets with their IPv4 header, and expects messages with their checksum.
+const V4: Echo = Echo {
+    request: 8,
+    reply: 0,
+};
+/// The kernel hands out messages alone, and does their checksums, which cover addresses too.
+const V6: Echo = Echo {
+    request: 128,
+    reply: 129,
+};
 
 /// A request as large as that of ping(8): 8 bytes of header, 56 of data.
 const REQUEST_LENGTH: usize = 64;
 
-/// Builds an echo request. Its data differs from one request to the next, so that a reply with
-/// mangled data shows.
-pub(super) fn echo_request(identifier: u16, sequence: u16) -> [u8; REQUEST_LENGTH] {
-    let mut message = [0; REQUEST_LENGTH];
-    message[field::TYPE] = ECHO_REQUEST;
-    message[field::IDENTIFIER].copy_from_slice(&identifier.to_be_bytes());
-    message[field::SEQUENCE].copy_from_slice(&sequence.to_be_bytes());
-    let start = sequence.to_be_bytes()[1];
-    for (offset, byte) in (0..).zip(&mut message[field::DATA]) {
-        *byte = start.wrapping_add(offset);
+impl Echo {
+    /// The one with which to ask for `destination`.
+    pub(super) const fn of(destination: IpAddr) -> Self {
+        match destination {
+            IpAddr::V4(_) => V4,
+            IpAddr::V6(_) => V6,
+        }
     }
-    let sum = checksum(&message);
-    message[field::CHECKSUM].copy_from_slice(&sum.to_be_bytes());
-    message
-}
 
-/// Whether an IPv4 packet, as a raw socket hands it out, is the reply to `request`.
-pub(super) fn is_reply(packet: &[u8], request: &[u8; REQUEST_LENGTH]) -> bool {
-    payload(packet).is_some_and(|message| {
-        message.len() == REQUEST_LENGTH
-            && message[field::TYPE] == ECHO_REPLY
-            && message[field::CODE] == 0
-            && checksum(message) == 0
-            && message[field::ECHOED] == request[field::ECHOED]
-    })
+    /// Builds an echo request. Its data differs from one request to the next, so that a reply with
+    /// mangled data shows.
+    pub(super) fn request(self, identifier: u16, sequence: u16) -> [u8; REQUEST_LENGTH] {
+        let mut message = [0; REQUEST_LENGTH];
+        message[field::TYPE] = self.request;
+        message[field::IDENTIFIER].copy_from_slice(&identifier.to_be_bytes());
+        message[field::SEQUENCE].copy_from_slice(&sequence.to_be_bytes());
+        let start = sequence.to_be_bytes()[1];
+        for (offset, byte) in (0..).zip(&mut message[field::DATA]) {
+            *byte = start.wrapping_add(offset);
+        }
+        if self == V4 {
+            let sum = checksum(&message);
+            message[field::CHECKSUM].copy_from_slice(&sum.to_be_bytes());
+        }
+        message
+    }
+
+    /// Whether what a raw socket hands out is the reply to `request`.
+    pub(super) fn is_reply(self, packet: &[u8], request: &[u8; REQUEST_LENGTH]) -> bool {
+        let message = if self == V4 {
+            payload(packet).filter(|message| checksum(message) == 0)
+        } else {
+            Some(packet)
+        };
+        message.is_some_and(|message| {
+            message.len() == REQUEST_LENGTH
+                && message[field::TYPE] == self.reply
+                && message[field::CODE] == 0
+                && message[field::ECHOED] == request[field::ECHOED]
+        })
+    }
 }
 
 /// What follows the IPv4 header, whose length stands in the low half of the first byte, in words
@@ -71,7 +104,7 @@ mod tests {
     /// The packet that answers `request`, behind an IPv4 header of `words` × 4 bytes.
     fn reply(request: [u8; REQUEST_LENGTH], words: u8) -> Vec<u8> {
         let mut message = request;
-        message[field::TYPE] = ECHO_REPLY;
+        message[field::TYPE] = V4.reply;
         message[field::CHECKSUM].fill(0);
         let sum = checksum(&message);
         message[field::CHECKSUM].copy_from_slice(&sum.to_be_bytes());
@@ -90,22 +123,22 @@ mod tests {
 
     #[test]
     fn a_request_carries_its_checksum() {
-        let request = echo_request(0xabcd, 7);
-        assert_eq!(request[..2], [ECHO_REQUEST, 0]);
+        let request = V4.request(0xabcd, 7);
+        assert_eq!(request[..2], [8, 0]);
         assert_eq!(request[4..8], [0xab, 0xcd, 0, 7]);
         assert_eq!(checksum(&request), 0);
     }
 
     #[test]
     fn a_reply_is_known_behind_ip_options_too() {
-        let request = echo_request(1, 2);
-        assert!(is_reply(&reply(request, 5), &request));
-        assert!(is_reply(&reply(request, 6), &request));
+        let request = V4.request(1, 2);
+        assert!(V4.is_reply(&reply(request, 5), &request));
+        assert!(V4.is_reply(&reply(request, 6), &request));
     }
 
     #[test]
     fn other_packets_are_no_reply() {
-        let request = echo_request(1, 2);
+        let request = V4.request(1, 2);
         let mangled = |at: usize| {
             let mut packet = reply(request, 5);
             packet[at] ^= 1;
@@ -113,19 +146,36 @@ mod tests {
         };
         for at in 20..84 {
             assert!(
-                !is_reply(&mangled(at), &request),
+                !V4.is_reply(&mangled(at), &request),
                 "byte {at} is not looked at"
             );
         }
         assert!(
-            !is_reply(&reply(echo_request(1, 3), 5), &request),
+            !V4.is_reply(&reply(V4.request(1, 3), 5), &request),
             "another sequence number"
         );
-        assert!(!is_reply(&reply(request, 5)[..60], &request), "cut short");
         assert!(
-            !is_reply(&[0x4f], &request),
+            !V4.is_reply(&reply(request, 5)[..60], &request),
+            "cut short"
+        );
+        assert!(
+            !V4.is_reply(&[0x4f], &request),
             "a header that ends before its length"
         );
-        assert!(!is_reply(&[], &request), "nothing");
+        assert!(!V4.is_reply(&[], &request), "nothing");
+    }
+
+    #[test]
+    fn a_reply_of_ipv6_comes_without_a_header_and_its_checksum_is_the_kernels() {
+        let request = V6.request(1, 2);
+        assert_eq!(request[..4], [128, 0, 0, 0]);
+        let mut reply = request;
+        assert!(!V6.is_reply(&reply, &request), "the request itself");
+        reply[..4].copy_from_slice(&[129, 0, 0xab, 0xcd]);
+        assert!(V6.is_reply(&reply, &request));
+        assert!(!V6.is_reply(&reply[..60], &request), "cut short");
+        assert!(!V6.is_reply(&[], &request), "nothing");
+        reply[63] ^= 1;
+        assert!(!V6.is_reply(&reply, &request), "other data");
     }
 }

@@ -8,13 +8,13 @@
 //! closes first and keeps the pair in TIME_WAIT.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::icmp;
+use super::icmp::Echo;
 use super::namespace::Namespace;
 
 /// The first retransmission of a SYN comes after one second, the next after three.
@@ -140,14 +140,20 @@ pub fn http_get(namespace: &Namespace, url: &str) -> io::Result<String> {
 /// When there is no such reply within 2 seconds, or ICMP reports the destination unreachable.
 pub fn ping(
     namespace: &Namespace,
-    destination: Ipv4Addr,
+    destination: impl Into<IpAddr>,
     identifier: u16,
     sequence: u16,
 ) -> io::Result<()> {
-    let socket = namespace.run(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)))?;
+    let destination = destination.into();
+    let (domain, protocol) = match destination {
+        IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+        IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+    };
+    let echo = Echo::of(destination);
+    let socket = namespace.run(|| Socket::new(domain, Type::RAW, Some(protocol)))?;
     // A connected raw socket hears this destination only, errors included.
     socket.connect(&SocketAddr::from((destination, 0)).into())?;
-    let request = icmp::echo_request(identifier, sequence);
+    let request = echo.request(identifier, sequence);
     socket.send(&request)?;
 
     let deadline = Instant::now() + DATAGRAM_TIMEOUT;
@@ -159,7 +165,7 @@ pub fn ping(
         }
         socket.set_read_timeout(Some(left))?;
         let length = (&socket).read(&mut packet).map_err(silence)?;
-        if icmp::is_reply(&packet[..length], &request) {
+        if echo.is_reply(&packet[..length], &request) {
             return Ok(());
         }
     }

@@ -52,6 +52,7 @@ fn scenario(bridge_nf: bool, firewall: Option<&str>, attach: &str) {
     assert!(seen_by(&dns).iter().all(|peer| *peer == CLIENT));
     unpublished(&lab.client, HOST);
     masqueraded(&lab, &target.namespace, CLIENT, HOST);
+    probe::ping(&target.namespace, CLIENT, 1, 1).expect("ping answers");
 
     // From containers by the host's addresses.
     let gateway = IpAddr::from(lab.bridges[0].gateway_v6);
