@@ -44,14 +44,9 @@ impl Hook {
     /// Both.
     pub const ALL: [Hook; 2] = [Hook::Ingress, Hook::Egress];
 
-    /// Every program that is attached somewhere.
-    pub(super) const PROGRAMS: [&'static str; 5] = [
-        "nat_in",
-        "uplink_out",
-        "bridge_out",
-        "nat_in_l3",
-        "uplink_out_l3",
-    ];
+    /// The programs that every host needs. Those for interfaces without a link layer are loaded
+    /// when there is one: verification is most of what starting takes.
+    pub(super) const PROGRAMS: [&'static str; 3] = ["nat_in", "uplink_out", "bridge_out"];
 
     /// The program for this hook of an interface, if there is one. Packets begin with Ethernet's
     /// header or with none: the model attaches to no interface with another header.
@@ -90,6 +85,7 @@ impl Datapath {
         hook: Hook,
         program: &'static str,
     ) -> Result<(), DatapathError> {
+        self.ensure_loaded(program)?;
         let name = &interface.name;
         let failed = |error: ProgramError| DatapathError::attach(program, name, &error);
         let attached = match self.mode {

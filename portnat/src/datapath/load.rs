@@ -77,7 +77,7 @@ impl Datapath {
             .chain([CLOCK, KNOWS_IPV6_FLAG])
             .collect();
         for name in names {
-            datapath.load_program(name)?;
+            datapath.ensure_loaded(name)?;
         }
         let mut settings = *settings;
         let knows_ipv6_flag = datapath.test_run(KNOWS_IPV6_FLAG, &[0; SHORTEST], 0)?.0 == 1;
@@ -89,9 +89,13 @@ impl Datapath {
         Ok(datapath)
     }
 
-    fn load_program(&mut self, name: &str) -> Result<(), DatapathError> {
+    /// Loads a program, unless it is.
+    pub(super) fn ensure_loaded(&mut self, name: &str) -> Result<(), DatapathError> {
         let started = Instant::now();
         let program = self.program(name)?;
+        if program.fd().is_ok() {
+            return Ok(());
+        }
         program
             .load()
             .map_err(|error| DatapathError::program(name, error))?;

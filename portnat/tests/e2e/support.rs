@@ -10,7 +10,7 @@ use portnat::lab::{Namespace, Server};
 
 /// How long a condition may take that is met within milliseconds on a machine with nothing else to
 /// do.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(20);
 
