@@ -38,6 +38,6 @@ pub use packet::{Bytes, Packet};
 pub use published::{Published, PublishedKey};
 pub use settings::{Lifetimes, Settings, Ticks};
 pub use subnet::Subnet;
-pub use tables::{Refusal, Tables};
+pub use tables::{Refusal, Scratch, Tables};
 pub use tuple::{Side, Tuple};
 pub use verdict::{DropReason, Verdict};

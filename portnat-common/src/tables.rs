@@ -16,6 +16,21 @@ pub enum Refusal {
     Full,
 }
 
+/// Room for what is too large for the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Scratch {
+    /// An entry that is being made.
+    Entry = 0,
+    /// What becomes of a packet that begins a flow.
+    Outcome = 1,
+}
+
+impl Scratch {
+    /// How many there are.
+    pub const COUNT: u32 = 2;
+}
+
 /// The tables of one address family, the clock and the dice.
 pub trait Tables<F: Family> {
     /// The settings; `None` only before userspace has written them.
@@ -24,13 +39,13 @@ pub trait Tables<F: Family> {
     /// The flow entry under `key`.
     fn flow(&self, key: &Tuple<F::Address>) -> Option<&Flow>;
 
-    /// Room for an entry that is being made, with anything in it; to be asked for once a packet.
-    /// The stack of an eBPF function has none.
+    /// Room for an entry, with anything in it; each to be asked for once a packet. The stack of an
+    /// eBPF function has none.
     #[expect(
         clippy::mut_from_ref,
         reason = "each CPU has its own, and each packet asks once"
     )]
-    fn scratch(&self) -> Option<&mut Flow>;
+    fn scratch(&self, room: Scratch) -> Option<&mut Flow>;
 
     /// Inserts an entry under a key that has none: this is how ports are reserved.
     ///

@@ -5,7 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use portnat_common::ports::BITMAP_WORDS;
 use portnat_common::{
-    DropReason, FlowRecord, Ip4, Ip6, Published, PublishedKey, Settings, Subnet, Tuple,
+    DropReason, FlowRecord, Ip4, Ip6, Published, PublishedKey, Scratch, Settings, Subnet, Tuple,
 };
 
 /// The maps of one address family.
@@ -64,9 +64,10 @@ pub(crate) static DROPS: PerCpuArray<u64> =
 #[map]
 pub(crate) static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Room for an entry that is being made.
+/// Room for what is too large for the stack.
 #[map]
-pub(crate) static SCRATCH: PerCpuArray<FlowRecord> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static SCRATCH: PerCpuArray<FlowRecord> =
+    PerCpuArray::with_max_entries(Scratch::COUNT, 0);
 
 /// A number of which the verifier shall not know where it came from.
 #[map]

@@ -8,8 +8,8 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::TcContext;
 use portnat_common::ports::bitmap_position;
 use portnat_common::{
-    Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Refusal, Settings, Subnet, Tables, Ticks,
-    Tuple, V4, V6,
+    Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Refusal, Scratch, Settings, Subnet,
+    Tables, Ticks, Tuple, V4, V6,
 };
 
 use crate::maps::{
@@ -62,8 +62,8 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn scratch(&self) -> Option<&mut Flow> {
-                let record = SCRATCH.get_ptr_mut(0)?;
+            fn scratch(&self, room: Scratch) -> Option<&mut Flow> {
+                let record = SCRATCH.get_ptr_mut(room as u32)?;
                 // SAFETY: each CPU has its own, and a program is not interrupted by another of
                 // ours: all run with bottom halves off.
                 Some(unsafe { &mut *record.cast::<Flow>() })

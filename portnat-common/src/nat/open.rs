@@ -3,13 +3,13 @@
 use crate::address::Address;
 use crate::conntrack;
 use crate::family::{Family, Fragment, Network};
-use crate::flow::{NO_PORT, Translation};
+use crate::flow::NO_PORT;
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
 use crate::published::PublishedKey;
 use crate::settings::Settings;
 use crate::subnet::Subnet;
-use crate::tables::Tables;
+use crate::tables::{Scratch, Tables};
 use crate::tuple::Tuple;
 use crate::verdict::{DropReason, Verdict};
 
@@ -70,9 +70,12 @@ pub fn open<F: Family, P: Packet, T: Tables<F>>(
             Hook::Outside | Hook::Inside => Verdict::Drop(DropReason::NoFlow),
         };
     }
-    let mut translation = Translation::default();
-    match insert::<F, T>(tables, settings, &opening, &mut translation) {
-        Ok(()) => rewrite::<F, P>(packet, sight.l3, &tuple, &transport, &translation),
+    // On the stack its words are more than kernels leave that round each frame up to 32 bytes.
+    let Some(outcome) = tables.scratch(Scratch::Outcome) else {
+        return Verdict::Drop(DropReason::FlowTableFull);
+    };
+    match insert::<F, T>(tables, settings, &opening, &mut outcome.translation) {
+        Ok(()) => rewrite::<F, P>(packet, sight.l3, &tuple, &transport, &outcome.translation),
         Err(reason) => Verdict::Drop(reason),
     }
 }

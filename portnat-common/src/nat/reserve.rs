@@ -1,12 +1,10 @@
 //! Both directions' entries of a flow are made, and with them a source port is reserved.
 
-use core::cell::Cell;
-
 use crate::address::Address;
 use crate::family::Family;
 use crate::flow::{Direction, Flow, NO_PORT, REPLY, Translation};
 use crate::settings::{Settings, Ticks};
-use crate::tables::{Refusal, Tables};
+use crate::tables::{Refusal, Scratch, Tables};
 use crate::tuple::Tuple;
 use crate::verdict::DropReason;
 
@@ -56,17 +54,19 @@ pub(super) fn insert<F: Family, T: Tables<F>>(
     let tuple = opening.tuple;
     let now = tables.now();
     // Only before the tables are set up there is none.
-    let entry = tables.scratch().ok_or(DropReason::FlowTableFull)?;
-    *entry = Flow {
-        translation: Translation::to(&tuple.reverse()),
-        port_id: opening.port_id,
-        kind: REPLY,
-        padding: 0,
-        seen: Cell::new(0),
-        last_seen: Cell::new(now.0),
-        packets: Cell::new(0),
-        bytes: Cell::new(0),
-    };
+    let entry = tables
+        .scratch(Scratch::Entry)
+        .ok_or(DropReason::FlowTableFull)?;
+    // Field by field: a whole value would be cleared by a call, and with a third frame the stack of
+    // this chain is too deep for kernels that round each one up to 32 bytes.
+    entry.translation = Translation::to(&tuple.reverse());
+    entry.port_id = opening.port_id;
+    entry.kind = REPLY;
+    entry.padding = 0;
+    entry.packets.set(0);
+    entry.seen.set(0);
+    entry.last_seen.set(now.0);
+    entry.bytes.set(0);
     *translation = Translation {
         src: opening.src.widen(),
         dst: opening.dst.widen(),

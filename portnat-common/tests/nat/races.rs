@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{
-    DropReason, Flow, Ip4, Published, PublishedKey, Refusal, Settings, Subnet, Tables, Ticks,
-    Tuple, V4, Verdict,
+    DropReason, Flow, Ip4, Published, PublishedKey, Refusal, Scratch, Settings, Subnet, Tables,
+    Ticks, Tuple, V4, Verdict,
 };
 
 use crate::fixtures::{
@@ -39,8 +39,8 @@ impl Tables<V4> for Racing<'_> {
         self.world.flow(key)
     }
 
-    fn scratch(&self) -> Option<&mut Flow> {
-        self.world.scratch()
+    fn scratch(&self, room: Scratch) -> Option<&mut Flow> {
+        self.world.scratch(room)
     }
 
     fn insert_flow(&self, key: &Tuple<Ip4>, flow: &Flow) -> Result<(), Refusal> {

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use portnat_common::address::Address as _;
 use portnat_common::ports::bitmap_position;
 use portnat_common::{
-    Family, Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Refusal, Settings, Subnet, Tables,
-    Ticks, Tuple, V4, V6,
+    Family, Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Refusal, Scratch, Settings,
+    Subnet, Tables, Ticks, Tuple, V4, V6,
 };
 
 /// Ticks a second.
@@ -203,7 +203,7 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         self.flows.borrow().get(key).copied()
     }
 
-    fn scratch(&self) -> Option<&mut Flow> {
+    fn scratch(&self, _: Scratch) -> Option<&mut Flow> {
         Some(Box::leak(Box::default()))
     }
 
