@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use portnat_common::Settings;
+use portnat_common::{DropReason, Settings};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
@@ -48,6 +48,10 @@ pub struct Daemon {
     watcher: Watcher,
     handle: rtnetlink::Handle,
     uplink_bridges: UplinkBridges,
+    /// Whether there was no uplink at the last look.
+    alone: bool,
+    /// How many flows were refused for want of room at the last round.
+    refused: u64,
     /// What could not be done at the last look.
     complaints: Vec<String>,
     /// The indices of the uplinks that were reported as attached.
@@ -86,6 +90,8 @@ impl Daemon {
             watcher,
             handle,
             uplink_bridges: UplinkBridges::default(),
+            alone: false,
+            refused: 0,
             complaints: Vec::new(),
             reported: BTreeSet::new(),
             _reservations: reservations,
@@ -130,9 +136,9 @@ impl Daemon {
                     next_look = Instant::now() + LOOK_AGAIN_AFTER;
                 }
                 _ = collect.tick() => {
-                    if !self.complaints.is_empty() {
-                        self.follow().await;
-                    }
+                    // Also what announces nothing: a sysctl that somebody has set back.
+                    self.follow().await;
+                    self.warn_of_refusals();
                     if let Err(error) = self.collector.collect(&mut self.datapath) {
                         warn!("collecting flows: {error}");
                     }
@@ -228,6 +234,24 @@ impl Daemon {
         }
     }
 
+    /// Says at each round that flows were refused for want of room.
+    fn warn_of_refusals(&mut self) {
+        let drops = self.datapath.drops().unwrap_or_default();
+        let full = drops
+            .iter()
+            .find(|(reason, _)| *reason == DropReason::FlowTableFull);
+        let refused = full.map_or(0, |(_, packets)| *packets);
+        let since = refused - self.refused.min(refused);
+        if since > 0 {
+            warn!(
+                "the flow table is full: {since} packets of new flows were refused in the last {} \
+                 seconds: a larger --max-flows takes more",
+                COLLECT_EVERY.as_secs()
+            );
+        }
+        self.refused = refused;
+    }
+
     fn announce(&self) {
         for port in &self.intent.published {
             info!("published {port}");
@@ -267,8 +291,10 @@ impl Daemon {
         }
         self.reported
             .retain(|index| desired.interfaces.contains_key(index));
-        if self.reported.is_empty() {
+        let alone = self.reported.is_empty();
+        if alone && !self.alone {
             warn!("there is no uplink: nothing comes in from outside until one appears");
         }
+        self.alone = alone;
     }
 }

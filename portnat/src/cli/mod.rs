@@ -7,6 +7,7 @@ mod run;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -36,7 +37,17 @@ enum Command {
 /// the command line makes no sense, and 130 when the demo was interrupted.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // What a value is wrong about is said in one line; what the options are, at length.
+        Err(error) if error.kind() == ErrorKind::ValueValidation => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            eprintln!("portnat: {}", printable(line.trim_start_matches("error: ")));
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
     start_logging(cli.verbose);
     let result = match cli.command {
         Command::Run(args) => run::run(args),
@@ -51,7 +62,7 @@ pub fn main() -> ExitCode {
                 line = format!("{line}: {cause}");
             }
         }
-        eprintln!("portnat: {line}");
+        eprintln!("portnat: {}", printable(&line));
         if cli.verbose
             && let Some(log) = error.downcast_ref().and_then(DatapathError::verifier_log)
         {
@@ -59,6 +70,16 @@ pub fn main() -> ExitCode {
         }
         ExitCode::FAILURE
     })
+}
+
+/// A line without what would move a terminal's cursor: it may quote anything that was typed.
+fn printable(line: &str) -> String {
+    line.chars()
+        .flat_map(|c| match c.is_control() {
+            true => c.escape_default().collect::<Vec<_>>(),
+            false => vec![c],
+        })
+        .collect()
 }
 
 /// Messages go to standard error, without a time: a terminal's user sees them come, and the journal

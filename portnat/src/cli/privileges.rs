@@ -20,7 +20,7 @@ const BPF: u32 = 39;
 /// Says what is missing and how to get it.
 pub(super) fn check() -> anyhow::Result<()> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let has = |capability: u32| effective(&status) & (1 << capability) != 0;
+    let has = |capability: u32| mask(&status, "CapEff:") & (1 << capability) != 0;
     ensure!(
         has(NET_ADMIN) && ((has(BPF) && has(PERFMON)) || has(SYS_ADMIN)),
         "this needs root (CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN): run it with sudo"
@@ -38,11 +38,11 @@ pub(super) fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The effective capabilities in a `/proc/PID/status`.
-fn effective(status: &str) -> u64 {
+/// The mask of that name in a `/proc/PID/status`.
+pub(super) fn mask(status: &str, name: &str) -> u64 {
     status
         .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .unwrap_or(0)
 }
@@ -68,9 +68,9 @@ mod tests {
     #[test]
     fn capabilities_are_hexadecimal() {
         assert_eq!(
-            effective("Name:\tx\nCapEff:\t0000008000001000\n"),
+            mask("Name:\tx\nCapEff:\t0000008000001000\n", "CapEff:"),
             1 << 39 | 1 << 12
         );
-        assert_eq!(effective(""), 0);
+        assert_eq!(mask("", "CapEff:"), 0);
     }
 }

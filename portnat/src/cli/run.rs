@@ -1,19 +1,23 @@
 //! `portnat run`
 
+use std::fs;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use ipnet::IpNet;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::privileges;
 use crate::daemon::{Config, Daemon};
 use crate::datapath::{AttachMode, LoadOptions};
 use crate::model::Intent;
+use crate::report::Report;
 use crate::spec::PublishSpec;
 
-/// Publish ports until SIGINT or SIGTERM, then put everything back.
+/// Publish ports until SIGINT, SIGTERM or SIGHUP, then put everything back.
 ///
 /// SIGUSR1 prints the table of published ports; so does the end.
 #[derive(Debug, clap::Args)]
@@ -86,6 +90,11 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut usr1 = signal(SignalKind::user_defined1())?;
+    let mut hangup = match hangup_is_ignored() {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
+    raise_file_limit();
     let mut daemon = Daemon::start(args.config()).await?;
     info!("ready");
     let served = loop {
@@ -95,6 +104,8 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    // The terminal is gone.
+                    Some(_) = async { hangup.as_mut()?.recv().await } => {}
                     _ = usr1.recv() => asked = true,
                 }
             })
@@ -102,9 +113,32 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         if served.is_err() || !asked {
             break served;
         }
-        println!("{}", daemon.report());
+        print(&daemon.report());
     };
-    println!("{}", daemon.stop().await);
+    print(&daemon.stop().await);
     served?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a report. Nobody may be reading any more, which is no reason to stop forwarding.
+fn print(report: &Report) {
+    if let Err(error) = writeln!(io::stdout(), "{report}") {
+        warn!("printing the table: {error}");
+    }
+}
+
+/// Whether we were started to outlive the terminal, as by nohup(1).
+fn hangup_is_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    privileges::mask(&status, "SigIgn:") & 1 << (nix::libc::SIGHUP - 1) != 0
+}
+
+/// A published port takes a descriptor, and the usual limit of 1024 is for programs that use
+/// select(2).
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!("raising the limit of open files: {error}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Programs are attached to interfaces: by TCX links where the kernel has them (6.6), else by
 //! clsact filters with a fixed place that a later portnat finds again.
 
+use aya::programs::Link as _;
 use aya::programs::links::LinkOrder;
 use aya::programs::tc::TcError;
 use aya::programs::tc::{
@@ -8,7 +9,7 @@ use aya::programs::tc::{
     qdisc_add_clsact,
 };
 use aya::programs::{ProgramError, TcAttachType};
-use nix::libc::{EEXIST, EINVAL, EOPNOTSUPP};
+use nix::libc::{EEXIST, EINVAL, ENODEV, EOPNOTSUPP};
 
 use super::error::{DatapathError, errno};
 use super::load::Datapath;
@@ -98,7 +99,12 @@ impl Datapath {
             },
         };
         let link = match attached {
-            Ok(link) => link,
+            Ok(link) => {
+                self.remove_left_behind(index, name, hook);
+                link
+            }
+            // It went while we looked: the next look knows.
+            Err(Some(error)) if errno(&error) == Some(ENODEV) => return Ok(()),
             Err(Some(error)) => return Err(failed(error)),
             Err(None) if interface.ingress_qdisc => {
                 return Err(DatapathError::Attach {
@@ -116,6 +122,21 @@ impl Datapath {
         self.attachments
             .insert((index, hook), Attachment { program, link });
         Ok(())
+    }
+
+    /// Removes the filter that a portnat left behind which used clsact and was killed: beside a TCX
+    /// link it would translate every packet a second time, by tables that nobody keeps.
+    fn remove_left_behind(&mut self, index: u32, interface: &str, hook: Hook) {
+        let attach = hook.attach_type();
+        let Ok(old) = SchedClassifierLink::attached(interface, attach, PRIORITY, HANDLE, None)
+        else {
+            return;
+        };
+        // There is none as a rule, which is an error too.
+        if old.detach().is_ok() {
+            tracing::info!("removed what a killed portnat left at {interface}");
+            self.qdiscs.push(index);
+        }
     }
 
     /// `Err(None)` is for who wants clsact instead.
@@ -156,7 +177,9 @@ impl Datapath {
             Err(error) if errno(&error) == Some(EEXIST) => {
                 let old = SchedClassifierLink::attached(interface, attach, PRIORITY, HANDLE, None)
                     .map_err(TcError::IoError)?;
-                program.attach_to_link(old)
+                let link = program.attach_to_link(old)?;
+                self.qdiscs.push(index);
+                Ok(link)
             }
             result => result,
         }

@@ -91,7 +91,10 @@ impl DatapathError {
         DatapathError::Attach {
             program,
             interface: interface.to_owned(),
-            reason: root_cause(error),
+            reason: errno(error).map_or_else(
+                || root_cause(error),
+                |code| plain(&io::Error::from_raw_os_error(code)),
+            ),
         }
     }
 

@@ -86,7 +86,17 @@ impl Intent {
             });
         }
         for name in &self.bridges {
-            snapshot.link_by_name(name)?;
+            let why = if snapshot.link_by_name(name)?.loopback {
+                "it leads to no container"
+            } else if self.uplinks.contains(name) {
+                "it is named as an uplink too"
+            } else {
+                continue;
+            };
+            return Err(NetError::UnsupportedBridge {
+                name: name.clone(),
+                why,
+            });
         }
         // Its answers would not be forwarded, and so not be translated back.
         let own = snapshot.local_addresses();

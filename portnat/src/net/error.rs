@@ -38,6 +38,14 @@ pub enum NetError {
         /// Why not.
         why: &'static str,
     },
+    /// Containers cannot be behind this interface.
+    #[error("interface {name} cannot be a bridge: {why}")]
+    UnsupportedBridge {
+        /// The interface.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// A target is the host itself.
     #[error("target {target} is an address of this host: publish what answers behind a bridge")]
     OwnTarget {

@@ -91,7 +91,7 @@ fn specs_that_make_no_sense() {
     for (spec, words) in cases {
         // In one word, as one of them begins with a dash.
         let line = refused(&lab, USAGE, &[&format!("--publish={spec}")]);
-        assert!(line.starts_with("error: "), "{spec}: {line}");
+        assert!(line.starts_with("portnat: "), "{spec}: {line}");
         assert!(line.contains(&format!("'{spec}'")), "{spec}: {line}");
         assert!(line.contains(words), "{spec}: {line}");
     }

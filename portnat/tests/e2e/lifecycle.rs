@@ -81,6 +81,12 @@ fn nothing_is_left_after_sigint_with_clsact() {
     nothing_is_left_after(Signal::SIGINT, "clsact");
 }
 
+/// The terminal is gone.
+#[test]
+fn nothing_is_left_after_sighup_with_clsact() {
+    nothing_is_left_after(Signal::SIGHUP, "clsact");
+}
+
 /// It has set the first sysctl and attached nothing yet, or not everywhere.
 #[test]
 fn nothing_is_left_after_a_signal_amid_the_start() {
@@ -133,9 +139,9 @@ fn nothing_is_attached_after_sigkill_with_tcx() {
 }
 
 /// A clsact filter outlives the process, and goes on translating by tables that nobody keeps; the
-/// next portnat replaces it.
+/// next portnat replaces it in place, or removes it where it uses TCX.
 #[test]
-fn a_filter_that_was_left_is_taken_over_with_clsact() {
+fn a_filter_that_was_left_is_taken_over() {
     let (lab, server) = lab();
     let before = Picture::of(&lab.host);
     let first = run(&lab, "clsact");
@@ -149,9 +155,18 @@ fn a_filter_that_was_left_is_taken_over_with_clsact() {
     holdings.wait_until_gone();
     ask(&lab).expect("an answer");
     assert_eq!(server.peers().len(), 1);
-    let table = second.stop();
-    assert_eq!(row(&table, "0.0.0.0:8080/tcp").flows, 1, "{table}");
+    assert_killed(kill(second));
+
+    let third = run(&lab, "tcx");
     assert_eq!(Picture::of(&lab.host).filters, before.filters);
+    ask(&lab).expect("an answer");
+    let table = third.stop();
+    assert_eq!(row(&table, "0.0.0.0:8080/tcp").flows, 1, "{table}");
+    let after = Picture::of(&lab.host);
+    assert_eq!(
+        (after.filters, after.qdiscs),
+        (before.filters, before.qdiscs)
+    );
 }
 
 fn kill(daemon: Daemon) -> Ended {
@@ -253,5 +268,17 @@ fn sigusr1_prints_the_table_and_all_goes_on() {
         }
         assert_eq!(row(&table, "0.0.0.0:8080/tcp").flows, flows, "{table}");
     }
+    daemon.stop();
+}
+
+/// As where the output goes to a program that has ended.
+#[test]
+fn a_table_that_nobody_reads_stops_nothing() {
+    let (lab, _server) = lab();
+    let mut daemon = run(&lab, "tcx");
+    drop(daemon.stdout());
+    daemon.signal(Signal::SIGUSR1);
+    daemon.wait_for_line("printing the table: ");
+    ask(&lab).expect("an answer");
     daemon.stop();
 }
