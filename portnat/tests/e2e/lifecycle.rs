@@ -114,6 +114,44 @@ fn somebody_elses_clsact_stays() {
     assert_eq!(Picture::of(&lab.host), before);
 }
 
+/// The kernel takes what belongs to clsact's way out for this one's way in, and says nothing.
+#[test]
+fn beside_somebody_elses_ingress_discipline_clsact_is_refused_and_tcx_works() {
+    let (lab, _server) = lab();
+    let index = lab.host.links().index(Lab::UPLINK).expect("it is there");
+    lab.host.run(|| add_ingress_discipline(index));
+    let before = Picture::of(&lab.host);
+    let arguments = [&PUBLISH[..], &["--attach", "clsact"]].concat();
+    let ended = Daemon::start(&lab.host, &arguments).wait();
+    assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+    let complaint = ended.stderr.last().expect("a word");
+    assert!(
+        complaint.contains("`ingress` queueing discipline"),
+        "{ended:#?}"
+    );
+    assert_eq!(Picture::of(&lab.host), before);
+
+    let daemon = run(&lab, "tcx");
+    ask(&lab).expect("an answer");
+    daemon.stop();
+    assert_eq!(Picture::of(&lab.host), before);
+}
+
+fn add_ingress_discipline(index: u32) {
+    let add = async {
+        let (connection, netlink, _) = rtnetlink::new_connection().expect("a netlink socket");
+        tokio::spawn(connection);
+        let index = index.try_into().expect("an interface's number");
+        netlink.qdisc().add(index).ingress().execute().await
+    };
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(add)
+        .expect("added");
+}
+
 /// TCX links die with the process; what it set stays set.
 #[test]
 fn nothing_is_attached_after_sigkill_with_tcx() {
