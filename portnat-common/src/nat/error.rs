@@ -11,9 +11,9 @@ use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::{Be16, icmp, protocol, tcp};
 
+use super::Sight;
 use super::open::untranslatable;
 use super::rewrite::{ports, replaced, write_addresses};
-use super::{Hook, Sight};
 
 /// A packet that an ICMP error quotes.
 struct Quoted<A> {
@@ -41,12 +41,6 @@ pub fn error<F: Family, P: Packet, T: Tables<F>>(
     match translate::<F, P, T>(packet, sight, &network, tables) {
         Some(verdict) => Some(verdict),
         None if !sight.forwarded => Some(Verdict::Pass),
-        // One that was translated where it came in quotes what the container sent.
-        None if sight.hook == Hook::Inside
-            && is_about_flow::<F, P, T>(packet, &network, tables) =>
-        {
-            Some(Verdict::Pass)
-        }
         None => Some(untranslatable(
             tables,
             sight.hook,
@@ -96,18 +90,6 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
         Some(()) => Verdict::Translated,
         None => Verdict::Drop(DropReason::Unwritable),
     })
-}
-
-/// Whether an error quotes a packet that a flow's entry knows from before its translation.
-#[inline(always)]
-fn is_about_flow<F: Family, P: Packet, T: Tables<F>>(
-    packet: &P,
-    outer: &Network<F::Address>,
-    tables: &T,
-) -> bool {
-    let quoted_l3 = outer.l4 + icmp::ERROR_HEADER_LEN;
-    read::<F, P>(packet, quoted_l3, Side::Ingress)
-        .is_some_and(|quoted| tables.flow(&quoted.answer.reverse()).is_some())
 }
 
 #[inline(always)]

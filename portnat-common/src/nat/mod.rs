@@ -17,11 +17,12 @@ pub use error::error;
 pub use open::open;
 
 use crate::address::Address;
-use crate::family::{Family, Fragment};
+use crate::family::{Family, Fragment, Network};
 use crate::flow::NO_PORT;
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
 use crate::published::{Published, PublishedKey};
+use crate::subnet::Subnet;
 use crate::tables::Tables;
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
@@ -94,7 +95,7 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
         Ok(_) if !sight.forwarded => return Some(Verdict::Pass),
         Ok(transport) => transport,
         Err(Untranslatable::Error) => return None,
-        Err(_) if sight.hook == Hook::In => return Some(Verdict::Pass),
+        Err(_) if sight.hook == Hook::In => return Some(leave::<F, T>(tables, &network)),
         Err(_) => return None,
     };
     let Some(settings) = tables.settings() else {
@@ -103,7 +104,7 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
     let published =
         sight.hook == Hook::In && tables.port_is_published(network.protocol, transport.dst_port);
     if sight.hook == Hook::In && !published && !settings.pool.contains(transport.dst_port) {
-        return Some(Verdict::Pass);
+        return Some(leave::<F, T>(tables, &network));
     }
     let tuple = tuple(&network, &transport, sight.hook.side());
     if let Some(flow) = tables.flow(&tuple) {
@@ -125,19 +126,44 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
     let may_open = match sight.hook {
         Hook::In => published,
         Hook::Outside => tables.subnet(&tuple.src).is_some(),
-        Hook::Inside => needs_a_look::<F, T>(tables, &tuple),
+        Hook::Inside => may_be_hairpin::<F, T>(tables, &tuple),
     };
-    if may_open { None } else { Some(Verdict::Pass) }
+    match sight.hook {
+        _ if may_open => None,
+        Hook::In => Some(leave::<F, T>(tables, &network)),
+        Hook::Outside | Hook::Inside => Some(Verdict::Pass),
+    }
 }
 
-/// Whether a packet to a container, without a flow of its own, may be one that [`open`] masquerades
-/// or drops. What was translated where it came in has an entry for its answers, and passes.
+/// What becomes of a packet that comes in and is not ours: it passes, unless an outsider asks for a
+/// masqueraded container by its own address. Only what the host forwards for our sake makes that
+/// possible, and Docker since 28 does not allow it either.
+///
+/// Not at the bridge, where such a packet looks like one that the host's own netfilter has
+/// translated.
 #[inline(always)]
-fn needs_a_look<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) -> bool {
-    match tables.flow(&tuple.answer()) {
-        None => true,
-        Some(answers) => answers.port_id != NO_PORT && tables.subnet(&tuple.src).is_some(),
+fn leave<F: Family, T: Tables<F>>(tables: &T, network: &Network<F::Address>) -> Verdict {
+    let direct = tables
+        .subnet(&network.dst)
+        .is_some_and(Subnet::is_masqueraded)
+        && tables.subnet(&network.src).is_none()
+        && !tables.is_local(&network.dst);
+    if direct {
+        Verdict::Drop(DropReason::DirectAccess)
+    } else {
+        Verdict::Pass
     }
+}
+
+/// Whether a packet to a container, without a flow of its own, may be one that [`open`]
+/// masquerades: a container's that came through a published port, and so has an entry for its
+/// answers.
+#[inline(always)]
+fn may_be_hairpin<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) -> bool {
+    tables
+        .flow(&tuple.answer())
+        .is_some_and(|answers| answers.port_id != NO_PORT)
+        && tables.subnet(&tuple.src).is_some()
 }
 
 /// The published port that a tuple asks for: on its very address, else on every local one.

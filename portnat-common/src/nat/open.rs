@@ -15,7 +15,7 @@ use crate::verdict::{DropReason, Verdict};
 
 use super::reserve::{Opening, insert};
 use super::rewrite::rewrite;
-use super::{Hook, Sight, find_published};
+use super::{Hook, Sight, find_published, leave};
 
 /// Begins a flow where the packet asks for a published port or is to be masqueraded.
 #[inline(always)]
@@ -47,15 +47,13 @@ pub fn open<F: Family, P: Packet, T: Tables<F>>(
         bytes: (network.end - sight.l3) as u64,
         seen: conntrack::observed(tuple.protocol, transport.tcp_flags),
     };
-    if sight.hook == Hook::Inside && is_direct(tables, &tuple) {
-        return Verdict::Drop(DropReason::DirectAccess);
-    }
     let wanted = match sight.hook {
         Hook::In => publish(tables, &mut opening),
         Hook::Outside | Hook::Inside => masquerade(tables, sight.hook, settings, &mut opening),
     };
     match wanted {
         Wanted::Yes => {}
+        Wanted::No if sight.hook == Hook::In => return leave::<F, T>(tables, &network),
         Wanted::No => return Verdict::Pass,
         Wanted::Impossible(reason) => return Verdict::Drop(reason),
     }
@@ -176,20 +174,6 @@ fn is_hairpin<F: Family, T: Tables<F>>(
             .is_some_and(|flow| flow.port_id != NO_PORT)
 }
 
-/// Whether an outsider asks for a masqueraded container by its own address: only what the host
-/// forwards for portnat's sake makes that possible, and Docker since 28 does not allow it either.
-/// What belongs to a flow has an entry for its answers.
-#[inline(always)]
-fn is_direct<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) -> bool {
-    is_from_outside(tables, tuple.src, tuple.dst) && tables.flow(&tuple.answer()).is_none()
-}
-
-/// Whether a packet goes from an address that is not inside to a masqueraded one.
-#[inline(always)]
-fn is_from_outside<F: Family, T: Tables<F>>(tables: &T, src: F::Address, dst: F::Address) -> bool {
-    tables.subnet(&src).is_none() && tables.subnet(&dst).is_some_and(Subnet::is_masqueraded)
-}
-
 /// What becomes of a packet without a translation: with an inside address it must not leave, and an
 /// outsider's must not come to one.
 #[inline(always)]
@@ -201,11 +185,9 @@ pub(super) fn untranslatable<F: Family, T: Tables<F>>(
 ) -> Verdict {
     let inside = tables.subnet(&network.src);
     match hook {
+        Hook::In => leave::<F, T>(tables, network),
         Hook::Outside if inside.is_some_and(Subnet::is_masqueraded) => Verdict::Drop(reason),
-        Hook::Inside if is_from_outside(tables, network.src, network.dst) => {
-            Verdict::Drop(DropReason::DirectAccess)
-        }
-        _ => Verdict::Pass,
+        Hook::Outside | Hook::Inside => Verdict::Pass,
     }
 }
 

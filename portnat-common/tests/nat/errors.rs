@@ -172,5 +172,5 @@ fn an_error_from_outside_reaches_the_container_by_the_bridge() {
     );
     passes(bridge_out(&world, &translated), &translated);
     let stray = error(ROUTER, &quoted("172.17.0.2:9"), 28);
-    is_dropped(bridge_out(&world, &stray), DropReason::DirectAccess);
+    is_dropped(ingress(&world, &stray), DropReason::DirectAccess);
 }

@@ -9,10 +9,10 @@ use portnat_common::{
 };
 
 use crate::fixtures::{
-    ACK, CLIENT, HOST, SYN, TARGET, becomes, egress, ingress, is_dropped, source_port, web,
+    ACK, CLIENT, HOST, SYN, TARGET, becomes, egress, ingress, is_dropped, passes, source_port, web,
 };
 use crate::hairpin::bridge_out;
-use crate::support::packet::Carries::{EchoRequest, Protocol, Tcp, Udp};
+use crate::support::packet::Carries::{EchoRequest, FragmentationNeeded, Protocol, Tcp, Udp};
 use crate::support::packet::packet;
 use crate::support::world::World;
 
@@ -205,19 +205,27 @@ fn an_outsider_does_not_reach_a_container_by_its_own_address() {
     let world = web();
     for direct in [
         packet(Tcp(SYN), CLIENT, "172.17.0.2:22"),
-        packet(Udp, CLIENT, TARGET),
+        packet(Udp, CLIENT, "172.17.0.2:8080"),
+        packet(Udp, CLIENT, "172.17.0.2:5353"),
         packet(EchoRequest, CLIENT, "172.17.0.2:0"),
         packet(Protocol(47), CLIENT, TARGET),
         packet(Udp, CLIENT, TARGET).fragment(9, false),
+        packet(FragmentationNeeded, CLIENT, TARGET),
     ] {
-        is_dropped(bridge_out(&world, &direct), DropReason::DirectAccess);
+        is_dropped(ingress(&world, &direct), DropReason::DirectAccess);
     }
-    // What came through a published port or answers a container is let through as it is.
-    let there = packet(Udp, CLIENT, TARGET);
-    becomes(ingress(&world, &packet(Udp, CLIENT, HOST)), &there);
-    assert_eq!(bridge_out(&world, &there).0, Verdict::Pass);
-    egress(&world, &packet(Udp, "172.17.0.2:5353", "203.0.113.5:53"));
-    let answer = packet(Udp, "203.0.113.5:53", "172.17.0.2:5353");
-    assert_eq!(bridge_out(&world, &answer).0, Verdict::Pass);
-    // What the host itself sends has come in nowhere, and is the host's own business.
+    // The host's own address on the bridge is the host's, and other containers are inside.
+    for other in [
+        packet(Tcp(SYN), CLIENT, "172.17.0.1:22"),
+        packet(Tcp(SYN), "172.18.0.2:40000", "172.17.0.2:22"),
+    ] {
+        passes(ingress(&world, &other), &other);
+    }
+    // What the host's own netfilter has translated passes the bridge: that is all we see of it.
+    for foreign in [
+        packet(Tcp(SYN), CLIENT, TARGET),
+        packet(Udp, CLIENT, "172.17.0.2:40000"),
+    ] {
+        passes(bridge_out(&world, &foreign), &foreign);
+    }
 }

@@ -207,7 +207,7 @@ fn inside_addresses_stay_inside_and_outsiders_out() {
         DropReason::UnsupportedProtocol,
     );
     let direct = packet(Udp, CLIENT, TARGET);
-    is_dropped(run(&world, Hook::Inside, &direct), DropReason::DirectAccess);
+    is_dropped(run(&world, Hook::In, &direct), DropReason::DirectAccess);
 }
 
 #[test]

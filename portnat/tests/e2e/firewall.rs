@@ -50,7 +50,7 @@ fn set_bridge_nf(host: &Namespace, on: bool) {
 }
 
 /// Runs `nft` in a namespace and returns what it prints.
-fn nft(namespace: &Namespace, arguments: &[&str], rules: &str) -> String {
+pub(crate) fn nft(namespace: &Namespace, arguments: &[&str], rules: &str) -> String {
     let mut nft = namespace
         .command("nft")
         .args(arguments)

@@ -9,7 +9,7 @@
 //! - [`hairpin`]: from containers by the host's addresses. [`ipv6`]: the other family.
 //! - [`icmp`]: errors about what was translated.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
-//! - [`bad_input`]: what is refused, and in which words.
+//! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
 //!
 //! Underneath, [`daemon`] runs the binary, [`picture`] compares a namespace before and after,
 //! [`firewall`] is what else a host may have, and [`support`] has what everybody needs.
@@ -17,6 +17,7 @@
 mod addresses;
 mod bad_input;
 mod base;
+mod beside_docker;
 mod daemon;
 mod demo;
 mod firewall;
