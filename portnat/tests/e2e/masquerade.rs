@@ -1,6 +1,6 @@
 //! Whose packets leave by the host's address.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use ipnet::IpNet;
 use portnat::lab::{Lab, LabBuilder, probe};
@@ -91,4 +91,36 @@ fn a_new_address_of_the_uplink_is_taken_up() {
         }
     });
     assert_eq!(seen_by(&server).first(), Some(&old.addr()));
+}
+
+/// Or the container would take over what the host itself has with a peer.
+#[test]
+fn a_port_that_the_host_uses_itself_is_not_lent() {
+    let lab = Lab::builder().build().expect("a lab");
+    let inside = &lab.containers[0];
+    let peer = udp_server(&lab.client, Lab::CLIENT, 4500);
+    let web = tcp_server(&lab.client, Lab::CLIENT, 80);
+    let (_datagrams, _listener) = lab.host.run(|| {
+        (
+            UdpSocket::bind("0.0.0.0:4500").expect("free"),
+            TcpListener::bind("0.0.0.0:4600").expect("free"),
+        )
+    });
+    let daemon = Daemon::run(&lab, &[]);
+
+    for port in [4500, 4501] {
+        let source = at(inside.address, port);
+        probe::udp_echo_from(&inside.namespace, source, peer.address(), b"?").expect("an answer");
+    }
+    let seen: Vec<_> = peer.peers().iter().map(SocketAddr::port).collect();
+    assert_ne!(seen[0], 4500, "the host's own");
+    assert_eq!(seen[1], 4501, "a free one is kept");
+    for port in [4600, 4601] {
+        let source = at(inside.address, port);
+        probe::tcp_echo_from(&inside.namespace, source, web.address(), b"?").expect("an answer");
+    }
+    let seen: Vec<_> = web.peers().iter().map(SocketAddr::port).collect();
+    assert_ne!(seen[0], 4600, "the host's own");
+    assert_eq!(seen[1], 4601, "a free one is kept");
+    daemon.stop();
 }
