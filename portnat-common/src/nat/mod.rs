@@ -126,7 +126,7 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
     let may_open = match sight.hook {
         Hook::In => published,
         Hook::Outside => tables.subnet(&tuple.src).is_some(),
-        Hook::Inside => may_be_hairpin::<F, T>(tables, &tuple),
+        Hook::Inside => is_hairpin::<F, T>(tables, &tuple),
     };
     match sight.hook {
         _ if may_open => None,
@@ -155,15 +155,16 @@ fn leave<F: Family, T: Tables<F>>(tables: &T, network: &Network<F::Address>) -> 
     }
 }
 
-/// Whether a packet to a container, without a flow of its own, may be one that [`open`]
-/// masquerades: a container's that came through a published port, and so has an entry for its
-/// answers.
+/// Whether a packet is on its way from a container of this bridge through a published port back to
+/// this bridge: then its answers have an entry already.
 #[inline(always)]
-fn may_be_hairpin<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) -> bool {
+fn is_hairpin<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) -> bool {
     tables
         .flow(&tuple.answer())
         .is_some_and(|answers| answers.port_id != NO_PORT)
-        && tables.subnet(&tuple.src).is_some()
+        && tables
+            .subnet(&tuple.src)
+            .is_some_and(|subnet| subnet.bridge == tables.interface())
 }
 
 /// The published port that a tuple asks for: on its very address, else on every local one.

@@ -10,12 +10,11 @@ use crate::published::PublishedKey;
 use crate::settings::Settings;
 use crate::subnet::Subnet;
 use crate::tables::{Scratch, Tables};
-use crate::tuple::Tuple;
 use crate::verdict::{DropReason, Verdict};
 
 use super::reserve::{Opening, insert};
 use super::rewrite::rewrite;
-use super::{Hook, Sight, find_published, leave};
+use super::{Hook, Sight, find_published, is_hairpin, leave};
 
 /// Begins a flow where the packet asks for a published port or is to be masqueraded.
 #[inline(always)]
@@ -107,12 +106,11 @@ fn masquerade<F: Family, T: Tables<F>>(
     opening: &mut Opening<'_, F::Address>,
 ) -> Wanted {
     let tuple = opening.tuple;
-    let Some(subnet) = tables.subnet(&tuple.src) else {
-        return Wanted::No;
-    };
     let wanted = match hook {
-        Hook::Inside => is_hairpin::<F, T>(tables, subnet, tuple),
-        _ => subnet.is_masqueraded(),
+        Hook::Inside => is_hairpin::<F, T>(tables, tuple),
+        _ => tables
+            .subnet(&tuple.src)
+            .is_some_and(Subnet::is_masqueraded),
     };
     if !wanted {
         return Wanted::No;
@@ -158,20 +156,6 @@ fn answer_first<F: Family, T: Tables<F>>(
     // The published port is held by us.
     opening.borrowed = false;
     true
-}
-
-/// Whether a packet is on its way from a container of this bridge through a published port back to
-/// this bridge: then its answers have an entry already.
-#[inline(always)]
-fn is_hairpin<F: Family, T: Tables<F>>(
-    tables: &T,
-    subnet: &Subnet,
-    tuple: &Tuple<F::Address>,
-) -> bool {
-    subnet.bridge == tables.interface()
-        && tables
-            .flow(&tuple.answer())
-            .is_some_and(|flow| flow.port_id != NO_PORT)
 }
 
 /// What becomes of a packet without a translation: with an inside address it must not leave, and an

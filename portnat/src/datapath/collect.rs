@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aya::maps::MapError;
 use portnat_common::conntrack::State;
-use portnat_common::flow::{Direction, NO_PORT};
+use portnat_common::flow::{Direction, NO_PORT, Translation};
 use portnat_common::{Address, FlowRecord, Ip4, Ip6, Lifetimes, Side, Ticks, Tuple};
 
 use super::error::DatapathError;
@@ -99,7 +99,10 @@ impl Collector {
         let mut collected = 0;
         for (key, flow) in &flows {
             let twin_key = flow.translation.twin(key);
-            let twin = flows.get(&twin_key);
+            // Under the twin's key may lie another flow's: only one that leads back is this flow's.
+            let back = Translation::to(&key.reverse());
+            let leads_back = |twin: &FlowRecord| twin.translation.is(&back);
+            let twin = flows.get(&twin_key).filter(|twin| leads_back(twin));
             // One direction speaks for both; a reply without its original speaks for itself.
             if flow.direction() == Direction::Reply && twin.is_some() {
                 continue;
@@ -107,13 +110,16 @@ impl Collector {
             if !self.is_over(key, flow, twin, now) {
                 continue;
             }
-            let again = datapath.flow(key)?.zip(Some(datapath.flow(&twin_key)?));
+            let twin = datapath.flow(&twin_key)?.filter(leads_back);
+            let again = datapath.flow(key)?.zip(Some(twin));
             if let Some((flow, twin)) = again
                 && self.is_over(key, &flow, twin.as_ref(), now)
             {
                 // The reservation goes last: until then nobody else gets the port.
                 datapath.remove_flow(key)?;
-                datapath.remove_flow(&twin_key)?;
+                if twin.is_some() {
+                    datapath.remove_flow(&twin_key)?;
+                }
                 collected += 1;
                 self.remember(key.side, &flow);
                 twin.iter()

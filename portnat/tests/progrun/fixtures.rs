@@ -1,8 +1,10 @@
 //! Named packets, one by one.
 
+use portnat::datapath::Collector;
+use portnat::net::ticks_per_second;
 use portnat::spec::Protocol;
-use portnat_common::wire::tcp;
-use portnat_common::{DropReason, Ip4};
+use portnat_common::wire::{protocol, tcp};
+use portnat_common::{DropReason, Ip4, Lifetimes, Ticks};
 
 use crate::support::packet::Carries::{self, EchoReply, EchoRequest, Tcp, Udp, UdpUnchecked};
 use crate::support::packet::{Packet, packet};
@@ -238,4 +240,37 @@ fn a_port_that_is_published_no_more_leads_nowhere() {
     host = host.applied();
     let there = packet(SYN, CLIENT, HOST);
     becomes(host.ingress(&there.frame()), &there);
+}
+
+#[test]
+fn flows_whose_time_is_over_are_collected_and_remembered() {
+    let mut host = web();
+    host.ingress(&packet(Udp, CLIENT, HOST).frame());
+    host.ingress(&packet(SYN, CLIENT, HOST).frame());
+    host.egress(&packet(Udp, "172.17.0.2:5353", "203.0.113.5:53").frame());
+    let mut lifetimes = Lifetimes::standard(ticks_per_second().into());
+    let begun = host.datapath.now().expect("the time");
+    let mut collector = Collector::new(lifetimes);
+    assert_eq!(
+        collector.collect(&mut host.datapath).expect("collecting"),
+        0
+    );
+
+    lifetimes.udp_unanswered = Ticks(0);
+    let mut collector = Collector::new(lifetimes);
+    while host.datapath.now().expect("the time") <= begun {
+        std::thread::yield_now();
+    }
+    assert_eq!(
+        collector.collect(&mut host.datapath).expect("collecting"),
+        2
+    );
+    let flows = host.datapath.flows::<Ip4>().expect("reading flows");
+    assert!(flows.len() == 2 && flows.keys().all(|key| key.protocol == protocol::TCP));
+    let totals = collector.totals(&mut host.datapath).expect("reading flows");
+    let counted: Vec<_> = totals
+        .values()
+        .map(|port| (port.flows, port.packets_in))
+        .collect();
+    assert_eq!(counted, [(1, 1), (0, 1)], "TCP lives, UDP is remembered");
 }
