@@ -14,6 +14,12 @@ use bytemuck::{Pod, Zeroable};
 #[repr(transparent)]
 pub struct Ip<const WORDS: usize>([u32; WORDS]);
 
+impl<const WORDS: usize> Default for Ip<WORDS> {
+    fn default() -> Self {
+        Ip([0; WORDS])
+    }
+}
+
 /// An IPv4 address.
 pub type Ip4 = Ip<1>;
 
@@ -24,7 +30,7 @@ pub type Ip6 = Ip<4>;
 pub type Wide = [u32; 4];
 
 /// What the NAT needs to know of an address, whatever its family.
-pub trait Address: Pod + Copy + Debug + Eq + Ord + Hash {
+pub trait Address: Pod + Default + Debug + Eq + Ord + Hash {
     /// The unspecified address: as a published address it stands for every local one.
     const ANY: Self;
 

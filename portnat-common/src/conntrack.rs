@@ -13,6 +13,12 @@ pub const FIN: u64 = 2;
 /// This direction has sent an RST.
 pub const RST: u64 = 4;
 
+/// The flow is dead, see `docs/flow-protocol.md`: what comes may open another.
+pub const DEAD: u64 = 8;
+/// Where in what a direction has seen the acknowledgement number lies that the other side owes it:
+/// in the upper half.
+pub const EXPECTED: u32 = 32;
+
 /// What a packet with these TCP flags adds to what its direction has seen.
 #[inline(always)]
 #[must_use]

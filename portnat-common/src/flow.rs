@@ -2,14 +2,14 @@
 //!
 //! The entry is found by the tuple as it comes to the hook and says what the tuple becomes. The
 //! answers carry the reverse of what it becomes, so one direction's entry names the other's key
-//! ([`Translation::twin`]); nothing else ties the two together. Each direction writes to its own
+//! ([`Flow::twin`]); nothing else ties the two together. Each direction writes to its own
 //! entry only, so that they share no cache line.
 
 use core::cell::Cell;
 
 use crate::address::{Address, Wide};
 use crate::settings::Ticks;
-use crate::tuple::Tuple;
+use crate::tuple::{Side, Tuple};
 
 /// What a tuple becomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,18 +51,18 @@ impl Translation {
         difference == 0
     }
 
-    /// The key of the other direction of the flow that `tuple` begins.
+    /// The tuple of what answers a packet that had `tuple` before translation, as seen at `side`.
     #[inline(always)]
     #[must_use]
-    pub fn twin<A: Address>(&self, tuple: &Tuple<A>) -> Tuple<A> {
+    pub fn answers<A: Address>(&self, tuple: &Tuple<A>, side: Side) -> Tuple<A> {
         Tuple {
             src: A::narrow(&self.dst),
             dst: A::narrow(&self.src),
             src_port: self.dst_port,
             dst_port: self.src_port,
             protocol: tuple.protocol,
-            side: tuple.side.other(),
-            padding: [0; 2],
+            side,
+            zone: tuple.zone,
         }
     }
 }
@@ -76,8 +76,15 @@ pub enum Direction {
     Reply,
 }
 
-/// [`Flow::kind`]: this entry is the direction back to who opened the flow.
+/// [`Flow::flags`]: this entry is the direction back to who opened the flow.
 pub const REPLY: u32 = 1;
+/// [`Flow::flags`]: the other direction is seen at the same side as this one, because both ends are
+/// rewritten where a packet comes in.
+pub const SAME_SIDE: u32 = 1 << 1;
+/// [`Flow::flags`]: the other direction is in the other address family's table.
+pub const OTHER_FAMILY: u32 = 1 << 2;
+/// [`Flow::flags`]: the entry is in the half-open table.
+pub const HALF_OPEN: u32 = 1 << 3;
 
 /// The port id of flows that belong to no published port: those that a container opened.
 pub const NO_PORT: u32 = 0;
@@ -98,10 +105,14 @@ pub struct Flow<C = Cell<u64>> {
     pub translation: Translation,
     /// Id of the published port that the flow came through, or [`NO_PORT`].
     pub port_id: u32,
-    /// [`REPLY`] or nothing.
-    pub kind: u32,
-    /// Always zero: the kernel reads every byte, and before Linux 6.3 refuses what was not written.
-    pub padding: u32,
+    /// [`REPLY`] and the like.
+    pub flags: u32,
+    /// Index of the interface that packets are redirected to after translation; 0 leaves their way
+    /// to the stack.
+    pub interface: u32,
+    /// When the flow was opened, in [`Ticks`]; the same in both directions. Tells one flow from a
+    /// later one with the same tuple.
+    pub opened: u64,
     /// What this direction has seen, see [`crate::conntrack`].
     pub seen: C,
     /// When this direction was last seen, in [`Ticks`]; renewed at most about once a second.
@@ -115,8 +126,8 @@ pub struct Flow<C = Cell<u64>> {
 /// A copy of an entry.
 pub type FlowRecord = Flow<u64>;
 
-const _: () = assert!(size_of::<Flow>() == 80);
-const _: () = assert!(size_of::<Translation>() + 3 * 4 + 4 * 8 == size_of::<Flow>());
+const _: () = assert!(size_of::<Flow>() == 88);
+const _: () = assert!(size_of::<Translation>() + 3 * 4 + 5 * 8 == size_of::<Flow>());
 const _: () = assert!(size_of::<FlowRecord>() == size_of::<Flow>());
 
 impl<C> Flow<C> {
@@ -124,10 +135,34 @@ impl<C> Flow<C> {
     #[inline(always)]
     #[must_use]
     pub const fn direction(&self) -> Direction {
-        if self.kind & REPLY == 0 {
+        if self.flags & REPLY == 0 {
             Direction::Original
         } else {
             Direction::Reply
+        }
+    }
+
+    /// The key of the other direction, where this one is found under `tuple`.
+    #[inline(always)]
+    #[must_use]
+    pub fn twin<A: Address>(&self, tuple: &Tuple<A>) -> Tuple<A> {
+        let side = if self.flags & SAME_SIDE == 0 {
+            tuple.side.other()
+        } else {
+            tuple.side
+        };
+        self.translation.answers(tuple, side)
+    }
+
+    /// Whether this direction leads to a published port's target. Whoever spoke first: what comes
+    /// from the client is rewritten where it comes in, unless both ends are.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_inbound(&self, side: Side) -> bool {
+        if self.interface == 0 {
+            matches!(side, Side::Ingress)
+        } else {
+            matches!(self.direction(), Direction::Original)
         }
     }
 }
@@ -153,8 +188,9 @@ impl Flow {
         Flow {
             translation: self.translation,
             port_id: self.port_id,
-            kind: self.kind,
-            padding: 0,
+            flags: self.flags,
+            interface: self.interface,
+            opened: self.opened,
             seen: self.seen.get(),
             last_seen: self.last_seen.get(),
             packets: self.packets.get(),

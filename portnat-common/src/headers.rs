@@ -123,24 +123,42 @@ impl Transport {
     /// what follows is walked once instead of once for each protocol.
     #[inline(always)]
     pub fn forget<P: Packet>(&mut self, packet: &P, protocol: &mut u8) {
+        let packed = packet.forget(self.pack() | u64::from(*protocol) << 56);
+        *protocol = (packed >> 56) as u8;
+        *self = Transport::unpack(packed, self.src_port, self.dst_port);
+    }
+
+    /// All but the ports in 56 bits.
+    #[inline(always)]
+    #[must_use]
+    pub fn pack(&self) -> u64 {
         // Offsets lie within the headers that are read, far below 2^14.
-        let pack = |at: usize, shift: u32| (at as u64 & 0x3fff) << shift;
-        let packed = packet.forget(
-            pack(self.src_port_at, 0)
-                | pack(self.dst_port_at, 14)
-                | pack(self.checksum_at, 28)
-                | u64::from(self.tcp_flags) << 42
-                | u64::from(*protocol) << 50
-                | u64::from(self.answers_query) << 58
-                | u64::from(self.pseudo_header) << 59
-                | u64::from(self.checksum_optional) << 60,
-        );
+        let at = |at: usize, shift: u32| (at as u64 & 0x3fff) << shift;
+        at(self.src_port_at, 0)
+            | at(self.dst_port_at, 14)
+            | at(self.checksum_at, 28)
+            | u64::from(self.tcp_flags) << 42
+            | u64::from(self.answers_query) << 50
+            | u64::from(self.pseudo_header) << 51
+            | u64::from(self.checksum_optional) << 52
+    }
+
+    /// What [`Transport::pack`] has packed, with its ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn unpack(packed: u64, src_port: u16, dst_port: u16) -> Self {
         let at = |shift: u32| (packed >> shift & 0x3fff) as usize;
-        (self.src_port_at, self.dst_port_at, self.checksum_at) = (at(0), at(14), at(28));
-        (self.tcp_flags, *protocol) = ((packed >> 42) as u8, (packed >> 50) as u8);
-        self.answers_query = packed >> 58 & 1 != 0;
-        self.pseudo_header = packed >> 59 & 1 != 0;
-        self.checksum_optional = packed >> 60 & 1 != 0;
+        Transport {
+            src_port,
+            dst_port,
+            tcp_flags: (packed >> 42) as u8,
+            src_port_at: at(0),
+            dst_port_at: at(14),
+            checksum_at: at(28),
+            answers_query: packed >> 50 & 1 != 0,
+            pseudo_header: packed >> 51 & 1 != 0,
+            checksum_optional: packed >> 52 & 1 != 0,
+        }
     }
 
     /// Whether this can only be an answer: a packet that opens no flow. (Any other TCP packet does,
@@ -178,6 +196,6 @@ pub fn tuple<A: Address>(network: &Network<A>, transport: &Transport, side: Side
         dst_port: transport.dst_port,
         protocol: network.protocol,
         side,
-        padding: [0; 2],
+        zone: 0,
     }
 }

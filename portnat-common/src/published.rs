@@ -52,3 +52,19 @@ impl Published {
         (target, host)
     }
 }
+
+/// What came through a published port in flows that have ended or are half-open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Total {
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Bytes from clients, network headers included.
+    pub bytes_in: u64,
+    /// Packets to clients.
+    pub packets_out: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
+}
+
+const _: () = assert!(size_of::<Total>() == 32);

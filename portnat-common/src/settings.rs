@@ -34,6 +34,9 @@ pub struct Lifetimes {
     pub udp_unanswered: Ticks,
     /// UDP once answered (RFC 4787 REQ-5: 5 min recommended).
     pub udp_answered: Ticks,
+    /// UDP to a published port, until the client speaks again after an answer. The port stays
+    /// published without it, so REQ-5 does not ask for more.
+    pub udp_half_open: Ticks,
     /// ICMP queries (RFC 5508 REQ-2: at least 60 s).
     pub icmp: Ticks,
 }
@@ -48,6 +51,7 @@ impl Lifetimes {
             tcp_closing: Ticks(240 * hz),
             udp_unanswered: Ticks(120 * hz),
             udp_answered: Ticks(300 * hz),
+            udp_half_open: Ticks(30 * hz),
             icmp: Ticks(60 * hz),
         }
     }
@@ -68,10 +72,13 @@ pub struct Settings {
     pub ipv6_checksum_flag: u32,
 }
 
+/// How many flows of each family a run of the program `sweep_flows` examines.
+pub const SWEPT_AT_ONCE: u32 = 16;
+
 /// `BPF_F_IPV6`, which aya's bindings do not have yet.
 pub const IPV6_CHECKSUM_FLAG: u32 = 1 << 7;
 
-const _: () = assert!(size_of::<Settings>() == 64);
+const _: () = assert!(size_of::<Settings>() == 72);
 
 impl Settings {
     /// Standard life times and the ports outside `local_ports`, the host's

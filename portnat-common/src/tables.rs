@@ -1,7 +1,7 @@
 //! What the NAT asks of the world: tables, a clock and dice.
 
 use crate::family::Family;
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowRecord};
 use crate::published::{Published, PublishedKey};
 use crate::settings::{Settings, Ticks};
 use crate::subnet::Subnet;
@@ -16,19 +16,24 @@ pub enum Refusal {
     Full,
 }
 
-/// Room for what is too large for the stack.
+/// Which table a flow is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Scratch {
-    /// An entry that is being made.
-    Entry = 0,
-    /// What becomes of a packet that begins a flow.
-    Outcome = 1,
+pub enum Table {
+    /// Flows that somebody inside has opened, and those that both ends have confirmed. Nothing
+    /// is evicted from it.
+    Confirmed,
+    /// Flows that an outsider has opened and not confirmed. When it is full the oldest go.
+    HalfOpen,
 }
 
-impl Scratch {
-    /// How many there are.
-    pub const COUNT: u32 = 2;
+/// A flow in the queue in which flows are examined: who it is, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Queued<A> {
+    /// [`Flow::opened`]. Another under the same key is another flow.
+    pub opened: Ticks,
+    /// The key of its original direction.
+    pub original: Tuple<A>,
 }
 
 /// The tables of one address family, the clock and the dice.
@@ -37,24 +42,44 @@ pub trait Tables<F: Family> {
     fn settings(&self) -> Option<&Settings>;
 
     /// The flow entry under `key`.
-    fn flow(&self, key: &Tuple<F::Address>) -> Option<&Flow>;
-
-    /// Room for an entry, with anything in it; each to be asked for once a packet. The stack of an
-    /// eBPF function has none.
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "each CPU has its own, and each packet asks once"
-    )]
-    fn scratch(&self, room: Scratch) -> Option<&mut Flow>;
+    fn flow(&self, table: Table, key: &Tuple<F::Address>) -> Option<&Flow>;
 
     /// Inserts an entry under a key that has none: this is how ports are reserved.
     ///
     /// # Errors
     /// Nothing is changed if there is such an entry, or no room.
-    fn insert_flow(&self, key: &Tuple<F::Address>, flow: &Flow) -> Result<(), Refusal>;
+    fn insert_flow(
+        &self,
+        table: Table,
+        key: &Tuple<F::Address>,
+        flow: &FlowRecord,
+    ) -> Result<(), Refusal>;
 
     /// Removes the entry under `key`, if there is one.
-    fn remove_flow(&self, key: &Tuple<F::Address>);
+    fn remove_flow(&self, table: Table, key: &Tuple<F::Address>);
+
+    /// When there was last no room for a flow that its opener had confirmed; the beginning of time if
+    /// never.
+    fn full_since(&self) -> Ticks;
+
+    /// There is no room for one now.
+    fn set_full(&self, now: Ticks);
+
+    /// Takes the right to remove or revive the confirmed flow of this identity. `false` if somebody
+    /// has it. Between a claim and its release nothing may be waited for.
+    fn claim(&self, identity: u64) -> bool;
+
+    /// Gives that right back.
+    fn release(&self, identity: u64);
+
+    /// Puts a confirmed flow at the end of the queue in which flows are examined.
+    fn queue(&self, entry: &Queued<F::Address>);
+
+    /// Takes the first of that queue.
+    fn next_queued(&self) -> Option<Queued<F::Address>>;
+
+    /// Adds to what has come through a published port: numbers of packets and bytes, wrapping.
+    fn add_to_total(&self, port_id: u32, inbound: bool, packets: u64, bytes: u64);
 
     /// The published port under `key`.
     fn published(&self, key: &PublishedKey<F::Address>) -> Option<&Published>;

@@ -3,10 +3,11 @@
 /// The hook at which a tuple is seen. The same addresses and ports can mean two things: a
 /// container's packet to another container is untouched at ingress, and at egress it may be the
 /// middle of a translated flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Side {
     /// Where packets come in; destinations are rewritten here.
+    #[default]
     Ingress = 0,
     /// Where packets go out; sources are rewritten here.
     Egress = 1,
@@ -26,7 +27,7 @@ impl Side {
 
 /// Who talks to whom, as seen at a hook before translation. Laid out without implicit padding:
 /// the kernel hashes every byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct Tuple<A> {
     /// Source address.
@@ -41,8 +42,8 @@ pub struct Tuple<A> {
     pub protocol: u8,
     /// The hook.
     pub side: Side,
-    /// Always zero.
-    pub padding: [u8; 2],
+    /// The zone, so that the same addresses can be used twice behind one host; there is one, 0.
+    pub zone: u16,
 }
 
 const _: () = assert!(size_of::<Tuple<crate::Ip4>>() == 16);
@@ -70,7 +71,7 @@ impl<A: Copy> Tuple<A> {
             dst_port: self.src_port,
             protocol: self.protocol,
             side: self.side.other(),
-            padding: [0; 2],
+            zone: self.zone,
         }
     }
 }

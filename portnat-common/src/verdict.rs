@@ -59,6 +59,8 @@ drop_reasons! {
     Malformed = 7, "malformed";
     /// An outsider asked for a masqueraded container by the container's own address.
     DirectAccess = 8, "direct-access";
+    /// An earlier flow with the same tuple is just ending; the sender tries again.
+    FlowEnding = 9, "flow-ending";
 }
 
 impl fmt::Display for DropReason {

@@ -6,6 +6,9 @@
 
 #![no_std]
 #![no_main]
+// An atomic addition: `AtomicU64` has none where the target has no compare-and-swap.
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "see above; the compiler is pinned")]
 
 mod maps;
 mod run;
@@ -15,7 +18,9 @@ mod tables;
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use portnat_common::settings::SWEPT_AT_ONCE;
 use portnat_common::wire::ethernet;
+use portnat_common::{V4, V6};
 
 use crate::run::{In, Inside, Outside, run};
 
@@ -59,6 +64,17 @@ pub(crate) fn clock(_ctx: TcContext) -> i32 {
         Ok(()) => 0,
         Err(_) => 1,
     }
+}
+
+/// Examines flows, whether their time is over. Never attached: userspace runs it, so that those go
+/// too that no new flow would push out. Returns 1 if there was any to examine.
+#[classifier]
+pub(crate) fn sweep_flows(ctx: TcContext) -> i32 {
+    let mut examined = false;
+    for _ in 0..SWEPT_AT_ONCE {
+        examined = run::sweep::<V4>(&ctx) | run::sweep::<V6>(&ctx);
+    }
+    i32::from(examined)
 }
 
 /// Whether the kernel knows `BPF_F_IPV6`. Never attached: userspace runs it once. Returns 1 or 0.

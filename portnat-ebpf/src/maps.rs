@@ -2,20 +2,41 @@
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue};
+use portnat_common::nat::Opening;
 use portnat_common::ports::BITMAP_WORDS;
 use portnat_common::{
-    DropReason, FlowRecord, Ip4, Ip6, Published, PublishedKey, Scratch, Settings, Subnet, Tuple,
+    DropReason, FlowRecord, Ip4, Ip6, Published, PublishedKey, Queued, Settings, Subnet, Ticks,
+    Total, Tuple,
 };
 
 /// The maps of one address family.
 macro_rules! family {
-    ($address:ty: $flows:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
-        /// Flows, an entry a direction. Not LRU: an evicted half breaks a connection. Preallocated,
-        /// because an insertion must not wait for memory. Userspace sets the size.
+    ($address:ty: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
+        /// Confirmed flows, an entry a direction. Not LRU: an evicted half breaks a connection.
+        /// Preallocated, because an insertion must not wait for memory. Userspace sets the size.
         #[map]
         pub(crate) static $flows: HashMap<Tuple<$address>, FlowRecord> =
             HashMap::with_max_entries(2, 0);
+
+        /// Half-open flows of TCP, alike. When it is full the oldest go. Userspace sets the size.
+        #[map]
+        pub(crate) static $half_tcp: LruHashMap<Tuple<$address>, FlowRecord> =
+            LruHashMap::with_max_entries(2, 0);
+
+        /// Half-open flows of other protocols, so that a flood of one leaves the other alone.
+        #[map]
+        pub(crate) static $half_other: LruHashMap<Tuple<$address>, FlowRecord> =
+            LruHashMap::with_max_entries(2, 0);
+
+        /// The confirmed flows in the order in which they are examined. Userspace sets the size.
+        #[map]
+        pub(crate) static $queue: Queue<Queued<$address>> = Queue::with_max_entries(1, 0);
+
+        /// The flow that this CPU is opening.
+        #[map]
+        pub(crate) static $opening: PerCpuArray<Opening<$address>> =
+            PerCpuArray::with_max_entries(1, 0);
 
         /// Published ports.
         #[map]
@@ -44,8 +65,8 @@ macro_rules! family {
     };
 }
 
-family!(Ip4: FLOWS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
-family!(Ip6: FLOWS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);
+family!(Ip4: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
+family!(Ip6: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);
 
 /// Which ports are published at all, on whatever address, of either family.
 #[map]
@@ -64,11 +85,24 @@ pub(crate) static DROPS: PerCpuArray<u64> =
 #[map]
 pub(crate) static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Room for what is too large for the stack.
-#[map]
-pub(crate) static SCRATCH: PerCpuArray<FlowRecord> =
-    PerCpuArray::with_max_entries(Scratch::COUNT, 0);
-
 /// A number of which the verifier shall not know where it came from.
 #[map]
 pub(crate) static FORGOTTEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// What came through published ports, by their ids, in flows that have ended or are half-open.
+#[map]
+pub(crate) static TOTALS: HashMap<u32, Total> =
+    HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+
+/// The flows that a CPU is just about to revive or remove, by their identities. A CPU has one at
+/// most.
+#[map]
+pub(crate) static CLAIMS: HashMap<u64, u32> = HashMap::with_max_entries(8192, 0);
+
+/// When each family's table was last full, in ticks.
+#[map]
+pub(crate) static FULL: Array<Ticks> = Array::with_max_entries(2, 0);
+
+/// How long each family's queue is: what was put in less what was taken out, the sum over all CPUs.
+#[map]
+pub(crate) static QUEUED: PerCpuArray<i64> = PerCpuArray::with_max_entries(2, 0);

@@ -3,12 +3,12 @@
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
-use portnat_common::nat::{self, Hook, Sight};
+use portnat_common::nat::{self, Hook, Next, Opening, Sight};
 use portnat_common::{DropReason, Family, Tables, V4, V6, Verdict};
 
 use crate::maps::DROPS;
 use crate::skb::Skb;
-use crate::tables::Maps;
+use crate::tables::{Mapped, Maps};
 
 /// The next program's turn: `TCX_NEXT`, and clsact's `TC_ACT_UNSPEC`, which is the same number.
 const NEXT: i32 = TC_ACT_UNSPEC;
@@ -74,21 +74,35 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
 
 /// As [`nat::process`], each step a function of its own to the kernel, with a stack of its own.
 #[inline(always)]
-fn process<F: Family, At: Place>(ctx: &TcContext) -> Verdict
+fn process<F: Mapped, At: Place>(ctx: &TcContext) -> Verdict
 where
     Maps: Tables<F>,
 {
-    if let Some(verdict) = established::<F, At>(ctx) {
+    match established::<F, At>(ctx) {
+        Next::Done(verdict) => return verdict,
+        Next::Error => return error::<F, At>(ctx),
+        Next::Unknown => {}
+    }
+    if let Some(verdict) = half_open::<F, At>(ctx) {
         return verdict;
     }
-    if let Some(verdict) = error::<F, At>(ctx) {
+    if let Some(verdict) = plan::<F, At>(ctx) {
         return verdict;
     }
-    open::<F, At>(ctx)
+    if let Some(verdict) = make::<F, At>(ctx) {
+        return verdict;
+    }
+    // The flow has taken room and pays by making some.
+    sweep::<F>(ctx);
+    sweep::<F>(ctx);
+    finish::<F, At>(ctx)
 }
 
+// An eBPF function returns one register.
+const _: () = assert!(size_of::<Next>() == 4 && size_of::<Option<Verdict>>() == 4);
+
 #[inline(never)]
-fn established<F: Family, At: Place>(ctx: &TcContext) -> Option<Verdict>
+fn established<F: Family, At: Place>(ctx: &TcContext) -> Next
 where
     Maps: Tables<F>,
 {
@@ -97,7 +111,7 @@ where
 }
 
 #[inline(never)]
-fn error<F: Family, At: Place>(ctx: &TcContext) -> Option<Verdict>
+fn error<F: Family, At: Place>(ctx: &TcContext) -> Verdict
 where
     Maps: Tables<F>,
 {
@@ -105,11 +119,54 @@ where
 }
 
 #[inline(never)]
-fn open<F: Family, At: Place>(ctx: &TcContext) -> Verdict
+fn half_open<F: Mapped, At: Place>(ctx: &TcContext) -> Option<Verdict>
 where
     Maps: Tables<F>,
 {
-    nat::open::<F, _, _>(&mut Skb::new::<F>(ctx), sight::<At>(ctx), &Maps::at(ctx))
+    let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
+    nat::half_open::<F, _, _>(skb, sight::<At>(ctx), tables, opening::<F>()?)
+}
+
+#[inline(never)]
+fn plan<F: Mapped, At: Place>(ctx: &TcContext) -> Option<Verdict>
+where
+    Maps: Tables<F>,
+{
+    let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
+    nat::plan::<F, _, _>(skb, sight::<At>(ctx), tables, opening::<F>()?)
+}
+
+#[inline(never)]
+fn make<F: Mapped, At: Place>(ctx: &TcContext) -> Option<Verdict>
+where
+    Maps: Tables<F>,
+{
+    nat::make::<F, _>(At::HOOK, &Maps::at(ctx), opening::<F>()?)
+}
+
+#[inline(never)]
+fn finish<F: Mapped, At: Place>(ctx: &TcContext) -> Verdict {
+    let Some(opening) = opening::<F>() else {
+        return Verdict::Pass;
+    };
+    nat::finish::<F, _>(&mut Skb::new::<F>(ctx), sight::<At>(ctx), opening)
+}
+
+/// The flow that this CPU is opening.
+#[inline(always)]
+fn opening<'a, F: Mapped>() -> Option<&'a mut Opening<F::Address>> {
+    // SAFETY: each CPU has its own, programs run with bottom halves off, and each of the functions
+    // above asks once. What lies there was written as such, and all zeroes are one too.
+    F::opening().map(|opening| unsafe { &mut *opening })
+}
+
+/// Examines one flow, whether its time is over. `false` if there is none to examine.
+#[inline(never)]
+pub(crate) fn sweep<F: Family>(ctx: &TcContext) -> bool
+where
+    Maps: Tables<F>,
+{
+    nat::sweep::<F, _>(&Maps::at(ctx))
 }
 
 /// How the packet is seen here.

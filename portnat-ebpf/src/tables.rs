@@ -1,25 +1,31 @@
 //! The maps as [`Tables`].
 
-use core::ptr;
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_jiffies64};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::TcContext;
+use portnat_common::nat::Opening;
 use portnat_common::ports::bitmap_position;
+use portnat_common::wire::protocol;
 use portnat_common::{
-    Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Refusal, Scratch, Settings, Subnet,
-    Tables, Ticks, Tuple, V4, V6,
+    Family, Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Queued, Refusal, Settings, Subnet,
+    Table, Tables, Ticks, Total, Tuple, V4, V6,
 };
 
 use crate::maps::{
-    EGRESS4, EGRESS6, FLOWS4, FLOWS6, LOCAL4, LOCAL6, PORTS, PUBLISHED4, PUBLISHED6, SCRATCH,
-    SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6,
+    CLAIMS, EGRESS4, EGRESS6, FLOWS4, FLOWS6, FULL, HALF_OTHER4, HALF_OTHER6, HALF_TCP4, HALF_TCP6,
+    LOCAL4, LOCAL6, OPENING4, OPENING6, PORTS, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6, QUEUED,
+    SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, TOTALS,
 };
 use crate::socket;
 
 /// -EEXIST
 const EXISTS: i32 = -17;
+
+/// Insertions are of keys that are not there.
+const NEW: u64 = BPF_NOEXIST as u64;
 
 /// The maps as seen from a hook on one interface.
 pub(crate) struct Maps {
@@ -45,8 +51,67 @@ pub(crate) fn ticks() -> Ticks {
     Ticks(unsafe { bpf_jiffies64() })
 }
 
+/// Counts what goes into a family's queue and comes out.
+#[inline(always)]
+fn count_queued(family: u32, change: i64) {
+    if let Some(length) = QUEUED.get_ptr_mut(family) {
+        // SAFETY: each CPU has its own, and nothing else of ours runs in between.
+        unsafe { *length += change };
+    }
+}
+
+/// What came through a port before anything did. Not on the stack, where room is scarce.
+static NOTHING: Total = Total {
+    packets_in: 0,
+    bytes_in: 0,
+    packets_out: 0,
+    bytes_out: 0,
+};
+
+/// Adds to a published port's total.
+#[inline(always)]
+fn add_to_total(port_id: u32, inbound: bool, packets: u64, bytes: u64) {
+    let total = match TOTALS.get_ptr_mut(port_id) {
+        Some(total) => total,
+        None => {
+            // Another CPU may be faster, which is as well.
+            let nothing: &Total = &NOTHING;
+            let _ = TOTALS.insert(port_id, nothing, NEW);
+            let Some(total) = TOTALS.get_ptr_mut(port_id) else {
+                return;
+            };
+            total
+        }
+    };
+    // SAFETY: the entry is never removed while programs run, and other CPUs add to it as we do.
+    let (packet_sum, byte_sum) = unsafe {
+        if inbound {
+            (&raw mut (*total).packets_in, &raw mut (*total).bytes_in)
+        } else {
+            (&raw mut (*total).packets_out, &raw mut (*total).bytes_out)
+        }
+    };
+    for (sum, value) in [(packet_sum, packets), (byte_sum, bytes)] {
+        // SAFETY: as above; whole words at multiples of their size.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(sum, value) };
+    }
+}
+
+/// A family whose maps these are.
+pub(crate) trait Mapped: Family {
+    /// Where this CPU's opening lies.
+    fn opening() -> Option<*mut Opening<Self::Address>>;
+}
+
 macro_rules! family {
-    ($family:ty, $address:ty: $flows:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
+    ($family:ty, $address:ty, $number:literal: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
+        impl Mapped for $family {
+            #[inline(always)]
+            fn opening() -> Option<*mut Opening<$address>> {
+                $opening.get_ptr_mut(0)
+            }
+        }
+
         impl Tables<$family> for Maps {
             #[inline(always)]
             fn settings(&self) -> Option<&Settings> {
@@ -54,26 +119,32 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn flow(&self, key: &Tuple<$address>) -> Option<&Flow> {
-                let record = $flows.get_ptr(key)?;
+            fn flow(&self, table: Table, key: &Tuple<$address>) -> Option<&Flow> {
+                let record = match table {
+                    Table::Confirmed => $flows.get_ptr(key)?,
+                    Table::HalfOpen if key.protocol == protocol::TCP => $half_tcp.get_ptr(key)?,
+                    Table::HalfOpen => $half_other.get_ptr(key)?,
+                };
                 // SAFETY: a record and a flow differ in their cells only, which are transparent.
-                // An entry that is removed meanwhile stays readable: the map is preallocated.
+                // An entry that is removed meanwhile stays readable: the maps are preallocated.
                 Some(unsafe { &*record.cast::<Flow>() })
             }
 
             #[inline(always)]
-            fn scratch(&self, room: Scratch) -> Option<&mut Flow> {
-                let record = SCRATCH.get_ptr_mut(room as u32)?;
-                // SAFETY: each CPU has its own, and a program is not interrupted by another of
-                // ours: all run with bottom halves off.
-                Some(unsafe { &mut *record.cast::<Flow>() })
-            }
-
-            #[inline(always)]
-            fn insert_flow(&self, key: &Tuple<$address>, flow: &Flow) -> Result<(), Refusal> {
-                // SAFETY: as above.
-                let record = unsafe { &*ptr::from_ref(flow).cast::<FlowRecord>() };
-                match $flows.insert(key, record, u64::from(BPF_NOEXIST)) {
+            fn insert_flow(
+                &self,
+                table: Table,
+                key: &Tuple<$address>,
+                record: &FlowRecord,
+            ) -> Result<(), Refusal> {
+                let inserted = match table {
+                    Table::Confirmed => $flows.insert(key, record, NEW),
+                    Table::HalfOpen if key.protocol == protocol::TCP => {
+                        $half_tcp.insert(key, record, NEW)
+                    }
+                    Table::HalfOpen => $half_other.insert(key, record, NEW),
+                };
+                match inserted {
                     Ok(()) => Ok(()),
                     Err(EXISTS) => Err(Refusal::Exists),
                     Err(_) => Err(Refusal::Full),
@@ -81,9 +152,58 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn remove_flow(&self, key: &Tuple<$address>) {
-                // It may be gone already: another CPU can have removed it.
-                let _ = $flows.remove(key);
+            fn remove_flow(&self, table: Table, key: &Tuple<$address>) {
+                // It may be gone already: a half-open one can have been evicted.
+                let _ = match table {
+                    Table::Confirmed => $flows.remove(key),
+                    Table::HalfOpen if key.protocol == protocol::TCP => $half_tcp.remove(key),
+                    Table::HalfOpen => $half_other.remove(key),
+                };
+            }
+
+            #[inline(always)]
+            fn full_since(&self) -> Ticks {
+                FULL.get($number).copied().unwrap_or_default()
+            }
+
+            #[inline(always)]
+            fn set_full(&self, now: Ticks) {
+                if let Some(since) = FULL.get_ptr_mut($number) {
+                    // SAFETY: whole words, of which any CPU's is as good.
+                    unsafe { since.write_volatile(now) };
+                }
+            }
+
+            #[inline(always)]
+            fn claim(&self, identity: u64) -> bool {
+                CLAIMS.insert(identity, 0, NEW).is_ok()
+            }
+
+            #[inline(always)]
+            fn release(&self, identity: u64) {
+                // It is there: nobody else removes it.
+                let _ = CLAIMS.remove(identity);
+            }
+
+            #[inline(always)]
+            fn queue(&self, entry: &Queued<$address>) {
+                // It holds as many as there can be flows.
+                if $queue.push(entry, 0).is_ok() {
+                    count_queued($number, 1);
+                }
+            }
+
+            #[inline(always)]
+            fn next_queued(&self) -> Option<Queued<$address>> {
+                // An error is another CPU's lock, below Linux 6.16; there is another time.
+                let entry = $queue.pop().ok()??;
+                count_queued($number, -1);
+                Some(entry)
+            }
+
+            #[inline(always)]
+            fn add_to_total(&self, port_id: u32, inbound: bool, packets: u64, bytes: u64) {
+                add_to_total(port_id, inbound, packets, bytes);
             }
 
             #[inline(always)]
@@ -147,5 +267,5 @@ macro_rules! family {
     };
 }
 
-family!(V4, Ip4: FLOWS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
-family!(V6, Ip6: FLOWS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);
+family!(V4, Ip4, 0: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
+family!(V6, Ip6, 1: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);

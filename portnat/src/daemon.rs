@@ -11,7 +11,7 @@ use portnat_common::{DropReason, Settings};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use crate::datapath::{Collector, Datapath, DatapathError, LoadOptions};
+use crate::datapath::{Datapath, DatapathError, LoadOptions};
 use crate::model::{Desired, Intent, Role, UplinkBridges, allocate};
 use crate::net::{
     NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range, remove_clsact,
@@ -20,9 +20,8 @@ use crate::net::{
 use crate::report::Report;
 use crate::spec::PublishSpec;
 
-/// How often flows whose time is over are collected. Between two rounds 30 seconds' worth of dead
-/// flows occupy the table, which is little beside the minutes that closed ones stay anyway.
-const COLLECT_EVERY: Duration = Duration::from_secs(30);
+/// How often flows whose time is over are swept out, beside what flows that begin do.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// How long the host's changes are gathered: a router's table can change a thousand times a second.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -43,7 +42,6 @@ pub struct Config {
 pub struct Daemon {
     intent: Intent,
     datapath: Datapath,
-    collector: Collector,
     sysctls: Sysctls,
     watcher: Watcher,
     handle: rtnetlink::Handle,
@@ -85,7 +83,6 @@ impl Daemon {
         let mut daemon = Daemon {
             intent,
             datapath,
-            collector: Collector::new(settings.lifetimes),
             sysctls: Sysctls::new(),
             watcher,
             handle,
@@ -122,8 +119,8 @@ impl Daemon {
     /// Only what makes going on pointless: the netlink socket is gone.
     pub async fn serve(&mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         tokio::pin!(stop);
-        let mut collect = interval(COLLECT_EVERY);
-        collect.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep = interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_look = Instant::now();
         loop {
             tokio::select! {
@@ -135,12 +132,12 @@ impl Daemon {
                     self.follow().await;
                     next_look = Instant::now() + LOOK_AGAIN_AFTER;
                 }
-                _ = collect.tick() => {
+                _ = sweep.tick() => {
                     // Also what announces nothing: a sysctl that somebody has set back.
                     self.follow().await;
                     self.warn_of_refusals();
-                    if let Err(error) = self.collector.collect(&mut self.datapath) {
-                        warn!("collecting flows: {error}");
+                    if let Err(error) = self.datapath.sweep() {
+                        warn!("sweeping flows: {error}");
                     }
                 }
             }
@@ -156,13 +153,10 @@ impl Daemon {
 
     /// The published ports and what came through them.
     pub fn report(&mut self) -> Report {
-        let totals = self
-            .collector
-            .totals(&mut self.datapath)
-            .unwrap_or_else(|error| {
-                warn!("reading flows: {error}");
-                Default::default()
-            });
+        let totals = self.datapath.totals().unwrap_or_else(|error| {
+            warn!("reading flows: {error}");
+            Default::default()
+        });
         let drops = self.datapath.drops().unwrap_or_else(|error| {
             warn!("reading drops: {error}");
             Vec::new()
@@ -246,7 +240,7 @@ impl Daemon {
             warn!(
                 "the flow table is full: {since} packets of new flows were refused in the last {} \
                  seconds: a larger --max-flows takes more",
-                COLLECT_EVERY.as_secs()
+                SWEEP_EVERY.as_secs()
             );
         }
         self.refused = refused;

@@ -4,9 +4,8 @@
 use crate::address::Address;
 use crate::checksum::Sum;
 use crate::family::{Family, Fragment, Network};
-use crate::headers::{Transport, Untranslatable};
 use crate::packet::Packet;
-use crate::tables::Tables;
+use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::{Be16, icmp, protocol, tcp};
@@ -24,7 +23,7 @@ struct Quoted<A> {
     dst_port_at: usize,
 }
 
-/// Translates an ICMP error about a packet of a flow; `None` if the packet is no ICMP error.
+/// Translates an ICMP error about a packet of a flow.
 ///
 /// An error neither counts nor renews anything (RFC 5508 REQ-6); the quoted transport checksum is
 /// left alone (REQ-3), it is often not there at all.
@@ -33,20 +32,14 @@ pub fn error<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
     sight: Sight,
     tables: &T,
-) -> Option<Verdict> {
-    let network = F::network(packet, sight.l3)?;
-    let Err(Untranslatable::Error) = Transport::read::<F, P>(packet, &network) else {
-        return None;
+) -> Verdict {
+    let Some(network) = F::network(packet, sight.l3) else {
+        return Verdict::Pass;
     };
     match translate::<F, P, T>(packet, sight, &network, tables) {
-        Some(verdict) => Some(verdict),
-        None if !sight.forwarded => Some(Verdict::Pass),
-        None => Some(untranslatable(
-            tables,
-            sight.hook,
-            &network,
-            DropReason::NoFlow,
-        )),
+        Some(verdict) => verdict,
+        None if !sight.forwarded => Verdict::Pass,
+        None => untranslatable(tables, sight.hook, &network, DropReason::NoFlow),
     }
 }
 
@@ -66,7 +59,9 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
     if outer.dst != quoted.network.src {
         return None;
     }
-    let flow = tables.flow(&quoted.answer)?;
+    let flow = tables
+        .flow(Table::Confirmed, &quoted.answer)
+        .or_else(|| tables.flow(Table::HalfOpen, &quoted.answer))?;
     let answer = &flow.translation;
     let (src, dst) = (
         F::Address::narrow(&answer.dst),
@@ -115,7 +110,7 @@ fn read<F: Family, P: Packet>(packet: &P, l3: usize, side: Side) -> Option<Quote
         dst_port: src_port.get(),
         protocol: network.protocol,
         side,
-        padding: [0; 2],
+        zone: 0,
     };
     let (src_port_at, dst_port_at) = (network.l4 + src_port_at, network.l4 + dst_port_at);
     Some(Quoted {

@@ -2,19 +2,27 @@
 //! netfilter does in PREROUTING and POSTROUTING. In between routing, firewall and conntrack see one
 //! plain flow between the client and the container.
 //!
-//! A packet meets three functions in turn, until one of them decides: [`established`] for packets
-//! of flows and all that is not ours, [`error`] for ICMP errors, [`open`] for what may begin a flow.
-//! They read the packet anew, because each is a function of its own to the kernel, with a stack of
+//! A packet meets [`established`] first, which decides about packets of confirmed flows and most that
+//! is not ours. Others go on to [`error`] if they are ICMP errors, else to [`half_open`] for packets
+//! of flows that are not confirmed, and to [`open`] if they may begin a flow. These read the packet anew, because each is a function of its own to the kernel, with a stack of
 //! its own, and because the first is all that most packets ever meet.
 
 mod error;
+mod half;
+mod life;
 mod open;
+mod opening;
 mod reserve;
 mod rewrite;
+mod settle;
+mod sweep;
 mod track;
 
 pub use error::error;
-pub use open::open;
+pub use half::half_open;
+pub use open::{finish, make, open, plan};
+pub use opening::Opening;
+pub use sweep::{end, sweep};
 
 use crate::address::Address;
 use crate::family::{Family, Fragment, Network};
@@ -23,11 +31,11 @@ use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
 use crate::published::{Published, PublishedKey};
 use crate::subnet::Subnet;
-use crate::tables::Tables;
+use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 use rewrite::rewrite;
-use track::{Hit, track};
+use track::track;
 
 /// Where a packet is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,54 +75,72 @@ pub struct Sight {
     pub forwarded: bool,
 }
 
-/// All three functions, one after the other.
+/// What follows [`established`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: this is what becomes of the packet.
+    Done(Verdict),
+    /// The packet is an ICMP error, for [`error`].
+    Error,
+    /// The packet is of no confirmed flow: [`half_open`] and [`open`] may know it.
+    Unknown,
+}
+
+/// All functions, one after the other.
 pub fn process<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
     sight: Sight,
     tables: &T,
 ) -> Verdict {
-    established::<F, P, T>(packet, sight, tables)
-        .or_else(|| error::<F, P, T>(packet, sight, tables))
-        .unwrap_or_else(|| open::<F, P, T>(packet, sight, tables))
+    match established::<F, P, T>(packet, sight, tables) {
+        Next::Done(verdict) => verdict,
+        Next::Error => error::<F, P, T>(packet, sight, tables),
+        Next::Unknown => {
+            let mut room = Opening::default();
+            half_open::<F, P, T>(packet, sight, tables, &mut room)
+                .unwrap_or_else(|| open::<F, P, T>(packet, sight, tables, &mut room))
+        }
+    }
 }
 
-/// A packet of a flow gets its translation, one that is not ours passes; `None` for any other.
+/// A packet of a confirmed flow gets its translation, one that cannot be ours passes.
 #[inline(always)]
 pub fn established<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
     sight: Sight,
     tables: &T,
-) -> Option<Verdict> {
+) -> Next {
+    const PASS: Next = Next::Done(Verdict::Pass);
     let Some(network) = F::network(packet, sight.l3) else {
-        return Some(Verdict::Pass);
+        return PASS;
     };
     if !sight.forwarded && network.protocol != F::ICMP {
-        return Some(Verdict::Pass);
+        return PASS;
     }
     let transport = match Transport::read::<F, P>(packet, &network) {
-        Ok(_) if !sight.forwarded => return Some(Verdict::Pass),
+        Ok(_) if !sight.forwarded => return PASS,
         Ok(transport) => transport,
-        Err(Untranslatable::Error) => return None,
-        Err(_) if sight.hook == Hook::In => return Some(leave::<F, T>(tables, &network)),
-        Err(_) => return None,
+        Err(Untranslatable::Error) => return Next::Error,
+        Err(_) if sight.hook == Hook::In => return Next::Done(leave::<F, T>(tables, &network)),
+        Err(_) => return Next::Unknown,
     };
     let Some(settings) = tables.settings() else {
-        return Some(Verdict::Pass);
+        return PASS;
     };
     let published =
         sight.hook == Hook::In && tables.port_is_published(network.protocol, transport.dst_port);
     if sight.hook == Hook::In && !published && !settings.pool.contains(transport.dst_port) {
-        return Some(leave::<F, T>(tables, &network));
+        return Next::Done(leave::<F, T>(tables, &network));
     }
     let tuple = tuple(&network, &transport, sight.hook.side());
-    if let Some(flow) = tables.flow(&tuple) {
+    if let Some(flow) = tables.flow(Table::Confirmed, &tuple) {
         if network.fragment != Fragment::Whole {
-            return Some(Verdict::Drop(DropReason::Fragment));
+            return Next::Done(Verdict::Drop(DropReason::Fragment));
         }
         let bytes = (network.end - sight.l3) as u64;
-        if track::<F, T>(tables, settings, &tuple, &transport, flow, bytes) == Hit::Live {
+        if track::<F, T>(tables, settings, &tuple, &transport, flow, bytes) {
             let translation = &flow.translation;
-            return Some(rewrite::<F, P>(
+            return Next::Done(rewrite::<F, P>(
                 packet,
                 sight.l3,
                 &tuple,
@@ -123,15 +149,10 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
             ));
         }
     }
-    let may_open = match sight.hook {
-        Hook::In => published,
-        Hook::Outside => tables.subnet(&tuple.src).is_some(),
-        Hook::Inside => is_hairpin::<F, T>(tables, &tuple),
-    };
     match sight.hook {
-        _ if may_open => None,
-        Hook::In => Some(leave::<F, T>(tables, &network)),
-        Hook::Outside | Hook::Inside => Some(Verdict::Pass),
+        // An outsider opens flows by published ports only.
+        Hook::In if !published => Next::Done(leave::<F, T>(tables, &network)),
+        _ => Next::Unknown,
     }
 }
 
@@ -159,9 +180,13 @@ fn leave<F: Family, T: Tables<F>>(tables: &T, network: &Network<F::Address>) -> 
 /// this bridge: then its answers have an entry already.
 #[inline(always)]
 fn is_hairpin<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) -> bool {
-    tables
-        .flow(&tuple.answer())
-        .is_some_and(|answers| answers.port_id != NO_PORT)
+    let answers = tuple.answer();
+    let is_published = |table| {
+        tables
+            .flow(table, &answers)
+            .is_some_and(|answers| answers.port_id != NO_PORT)
+    };
+    (is_published(Table::Confirmed) || is_published(Table::HalfOpen))
         && tables
             .subnet(&tuple.src)
             .is_some_and(|subnet| subnet.bridge == tables.interface())

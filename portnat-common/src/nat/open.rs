@@ -3,78 +3,121 @@
 use crate::address::Address;
 use crate::conntrack;
 use crate::family::{Family, Fragment, Network};
-use crate::flow::NO_PORT;
+use crate::flow::{NO_PORT, Translation};
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
 use crate::published::PublishedKey;
-use crate::settings::Settings;
 use crate::subnet::Subnet;
-use crate::tables::{Scratch, Tables};
+use crate::tables::{Table, Tables};
 use crate::verdict::{DropReason, Verdict};
 
-use super::reserve::{Opening, insert};
+use super::opening::{BORROWED, Opening, THIS_PORT};
+use super::reserve::insert;
 use super::rewrite::rewrite;
+use super::settle::{Before, settle};
 use super::{Hook, Sight, find_published, is_hairpin, leave};
 
-/// Begins a flow where the packet asks for a published port or is to be masqueraded.
+/// Begins a flow where the packet asks for a published port or is to be masqueraded: [`plan`],
+/// [`make`] and [`finish`].
 #[inline(always)]
 pub fn open<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
     sight: Sight,
     tables: &T,
+    opening: &mut Opening<F::Address>,
 ) -> Verdict {
+    plan::<F, P, T>(packet, sight, tables, opening)
+        .or_else(|| make::<F, T>(sight.hook, tables, opening))
+        .unwrap_or_else(|| finish::<F, P>(packet, sight, opening))
+}
+
+/// Says in `opening` what flow a packet begins; or what becomes of it where it begins none.
+#[inline(always)]
+pub fn plan<F: Family, P: Packet, T: Tables<F>>(
+    packet: &mut P,
+    sight: Sight,
+    tables: &T,
+    opening: &mut Opening<F::Address>,
+) -> Option<Verdict> {
     let (Some(mut network), true) = (F::network(packet, sight.l3), sight.forwarded) else {
-        return Verdict::Pass;
+        return Some(Verdict::Pass);
     };
     let mut transport = match Transport::read::<F, P>(packet, &network) {
         Ok(transport) => transport,
-        Err(why) => return untranslatable(tables, sight.hook, &network, reason(why)),
+        Err(why) => return Some(untranslatable(tables, sight.hook, &network, reason(why))),
     };
     transport.forget(packet, &mut network.protocol);
-    let Some(settings) = tables.settings() else {
-        return Verdict::Pass;
-    };
-    let tuple = tuple(&network, &transport, sight.hook.side());
-    let mut opening = Opening {
-        tuple: &tuple,
-        src: tuple.src,
-        dst: tuple.dst,
-        dst_port: tuple.dst_port,
-        port: Some(tuple.src_port),
-        borrowed: false,
-        port_id: NO_PORT,
-        bytes: (network.end - sight.l3) as u64,
-        seen: conntrack::observed(tuple.protocol, transport.tcp_flags),
-    };
+    opening.tuple = tuple(&network, &transport, sight.hook.side());
+    opening.translation = Translation::to(&opening.tuple);
+    opening.port_id = NO_PORT;
+    opening.bytes = (network.end - sight.l3) as u64;
+    opening.seen = conntrack::observed(network.protocol, transport.tcp_flags);
+    opening.transport = transport.pack();
     let wanted = match sight.hook {
-        Hook::In => publish(tables, &mut opening),
-        Hook::Outside | Hook::Inside => masquerade(tables, sight.hook, settings, &mut opening),
+        Hook::In => publish(tables, opening),
+        Hook::Outside | Hook::Inside => masquerade(tables, sight.hook, opening),
     };
     match wanted {
         Wanted::Yes => {}
-        Wanted::No if sight.hook == Hook::In => return leave::<F, T>(tables, &network),
-        Wanted::No => return Verdict::Pass,
-        Wanted::Impossible(reason) => return Verdict::Drop(reason),
+        Wanted::No if sight.hook == Hook::In => return Some(leave::<F, T>(tables, &network)),
+        Wanted::No => return Some(Verdict::Pass),
+        Wanted::Impossible(reason) => return Some(Verdict::Drop(reason)),
     }
     if network.fragment != Fragment::Whole {
         // Its other parts would go where this one does not.
-        return Verdict::Drop(DropReason::Fragment);
+        return Some(Verdict::Drop(DropReason::Fragment));
     }
     if transport.is_answer() {
-        return match sight.hook {
+        return Some(match sight.hook {
             // The stack refuses what it does not know.
             Hook::In => Verdict::Pass,
             Hook::Outside | Hook::Inside => Verdict::Drop(DropReason::NoFlow),
-        };
+        });
     }
-    // On the stack its words are more than kernels leave that round each frame up to 32 bytes.
-    let Some(outcome) = tables.scratch(Scratch::Outcome) else {
-        return Verdict::Drop(DropReason::FlowTableFull);
+    None
+}
+
+/// Makes the entries of the flow, or finds that it has some; or says what becomes of the packet
+/// where that is not possible.
+#[inline(always)]
+pub fn make<F: Family, T: Tables<F>>(
+    hook: Hook,
+    tables: &T,
+    opening: &mut Opening<F::Address>,
+) -> Option<Verdict> {
+    let settings = tables.settings()?;
+    let now = tables.now();
+    // Whoever is outside has to show that it is where it says it is.
+    let table = match hook {
+        Hook::In => Table::HalfOpen,
+        Hook::Outside | Hook::Inside => Table::Confirmed,
     };
-    match insert::<F, T>(tables, settings, &opening, &mut outcome.translation) {
-        Ok(()) => rewrite::<F, P>(packet, sight.l3, &tuple, &transport, &outcome.translation),
-        Err(reason) => Verdict::Drop(reason),
+    match settle::<F, T>(tables, settings, table, opening, now) {
+        Before::Same => None,
+        Before::Busy => Some(Verdict::Drop(DropReason::FlowEnding)),
+        Before::Nothing
+            if table == Table::HalfOpen && now.since(tables.full_since()) < settings.hz =>
+        {
+            Some(Verdict::Drop(DropReason::FlowTableFull))
+        }
+        Before::Nothing => insert::<F, T>(tables, settings, table, opening, now)
+            .err()
+            .map(Verdict::Drop),
     }
+}
+
+/// Translates the packet that has begun the flow.
+#[inline(always)]
+pub fn finish<F: Family, P: Packet>(
+    packet: &mut P,
+    sight: Sight,
+    opening: &Opening<F::Address>,
+) -> Verdict {
+    let Opening {
+        tuple, translation, ..
+    } = opening;
+    let transport = Transport::unpack(opening.transport, tuple.src_port, tuple.dst_port);
+    rewrite::<F, P>(packet, sight.l3, tuple, &transport, translation)
 }
 
 /// Whether a packet begins a flow of ours.
@@ -86,13 +129,14 @@ enum Wanted {
 
 /// A published port leads to its target.
 #[inline(always)]
-fn publish<F: Family, T: Tables<F>>(tables: &T, opening: &mut Opening<'_, F::Address>) -> Wanted {
-    let Some(published) = find_published::<F, T>(tables, opening.tuple) else {
+fn publish<F: Family, T: Tables<F>>(tables: &T, opening: &mut Opening<F::Address>) -> Wanted {
+    let Some(published) = find_published::<F, T>(tables, &opening.tuple) else {
         return Wanted::No;
     };
-    opening.dst = F::Address::narrow(&published.target);
-    opening.dst_port = published.target_port;
+    opening.translation.dst = published.target;
+    opening.translation.dst_port = published.target_port;
     opening.port_id = published.port_id;
+    opening.wishes = THIS_PORT;
     Wanted::Yes
 }
 
@@ -102,10 +146,9 @@ fn publish<F: Family, T: Tables<F>>(tables: &T, opening: &mut Opening<'_, F::Add
 fn masquerade<F: Family, T: Tables<F>>(
     tables: &T,
     hook: Hook,
-    settings: &Settings,
-    opening: &mut Opening<'_, F::Address>,
+    opening: &mut Opening<F::Address>,
 ) -> Wanted {
-    let tuple = opening.tuple;
+    let tuple = &opening.tuple;
     let wanted = match hook {
         Hook::Inside => is_hairpin::<F, T>(tables, tuple),
         _ => tables
@@ -115,17 +158,17 @@ fn masquerade<F: Family, T: Tables<F>>(
     if !wanted {
         return Wanted::No;
     }
-    let Some(address) = tables.egress_address() else {
+    let (Some(address), Some(settings)) = (tables.egress_address(), tables.settings()) else {
         return Wanted::Impossible(DropReason::NoEgressAddress);
     };
-    opening.src = address;
-    opening.borrowed = true;
+    opening.translation.src = address.widen();
     if hook == Hook::Outside && answer_first::<F, T>(tables, opening) {
         return Wanted::Yes;
     }
+    let tuple = &opening.tuple;
     let keeps = settings.pool.contains(tuple.src_port)
         && !tables.port_is_published(tuple.protocol, tuple.src_port);
-    opening.port = keeps.then_some(tuple.src_port);
+    opening.wishes = BORROWED | if keeps { THIS_PORT } else { 0 };
     Wanted::Yes
 }
 
@@ -133,11 +176,8 @@ fn masquerade<F: Family, T: Tables<F>>(
 /// where it speaks first: after a restart of the datapath in the middle of a connection, or because
 /// it is a peer rather than a server.
 #[inline(always)]
-fn answer_first<F: Family, T: Tables<F>>(
-    tables: &T,
-    opening: &mut Opening<'_, F::Address>,
-) -> bool {
-    let tuple = opening.tuple;
+fn answer_first<F: Family, T: Tables<F>>(tables: &T, opening: &mut Opening<F::Address>) -> bool {
+    let tuple = &opening.tuple;
     let key = PublishedKey {
         address: tuple.src,
         port: tuple.src_port,
@@ -147,14 +187,13 @@ fn answer_first<F: Family, T: Tables<F>>(
     let Some(back) = tables.published_back(&key) else {
         return false;
     };
-    let address = F::Address::narrow(&back.target);
-    if address != F::Address::ANY {
-        opening.src = address;
+    if F::Address::narrow(&back.target) != F::Address::ANY {
+        opening.translation.src = back.target;
     }
-    opening.port = Some(back.target_port);
+    opening.translation.src_port = back.target_port;
     opening.port_id = back.port_id;
     // The published port is held by us.
-    opening.borrowed = false;
+    opening.wishes = THIS_PORT;
     true
 }
 

@@ -1,42 +1,33 @@
 //! Both directions' entries of a flow are made, and with them a source port is reserved.
 
-use crate::address::Address;
 use crate::family::Family;
-use crate::flow::{Direction, Flow, NO_PORT, REPLY, Translation};
+use crate::flow::{Flow, FlowRecord, HALF_OPEN, REPLY, Translation};
 use crate::settings::{Settings, Ticks};
-use crate::tables::{Refusal, Scratch, Tables};
+use crate::tables::{Queued, Refusal, Table, Tables};
 use crate::tuple::Tuple;
 use crate::verdict::DropReason;
 
-use super::track::{is_over, twin_of};
+use super::life::{Life, identity, life, remove, twin_of};
+use super::opening::{BORROWED, Opening, THIS_PORT};
 
 /// How many source ports are tried. With half of all ports in use towards one remote endpoint, all
 /// of them are taken once in 2^32 times.
 const PROBES: u32 = 32;
 
-/// What is known of a flow before its source port is chosen.
-pub(super) struct Opening<'a, A> {
-    /// Its first packet, before translation.
-    pub(super) tuple: &'a Tuple<A>,
-    /// The source address afterwards.
-    pub(super) src: A,
-    /// The destination address afterwards.
-    pub(super) dst: A,
-    /// The destination port afterwards.
-    pub(super) dst_port: u16,
-    /// The source port to try first; the others come from the pool.
-    pub(super) port: Option<u16>,
-    /// Whether the source address is one of the host's, whose sockets may use the port.
-    pub(super) borrowed: bool,
-    /// The published port that it comes through.
-    pub(super) port_id: u32,
-    /// Length of the first packet in bytes.
-    pub(super) bytes: u64,
-    /// What the first packet shows, see [`crate::conntrack`].
-    pub(super) seen: u64,
+/// What became of an attempt to put the reply direction under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Placed {
+    /// It is there.
+    Yes,
+    /// The key is another's: another port may be free.
+    No,
+    /// There is no room for it.
+    Full,
+    /// The key will be free in a moment.
+    Busy,
 }
 
-/// Makes a flow's entries and writes to `translation` what its packets become.
+/// Makes a flow's entries and completes its translation.
 ///
 /// The reply direction comes first: that its key was free *is* the reservation of the source port
 /// towards this remote endpoint. The original direction comes second, and where that fails the
@@ -48,99 +39,90 @@ pub(super) struct Opening<'a, A> {
 pub(super) fn insert<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings,
-    opening: &Opening<'_, F::Address>,
-    translation: &mut Translation,
+    table: Table,
+    opening: &mut Opening<F::Address>,
+    now: Ticks,
 ) -> Result<(), DropReason> {
-    let tuple = opening.tuple;
-    let now = tables.now();
-    // Only before the tables are set up there is none.
-    let entry = tables
-        .scratch(Scratch::Entry)
-        .ok_or(DropReason::FlowTableFull)?;
-    // Field by field: a whole value would be cleared by a call, and with a third frame the stack of
-    // this chain is too deep for kernels that round each one up to 32 bytes.
-    entry.translation = Translation::to(&tuple.reverse());
-    entry.port_id = opening.port_id;
-    entry.kind = REPLY;
-    entry.padding = 0;
-    entry.packets.set(0);
-    entry.seen.set(0);
-    entry.last_seen.set(now.0);
-    entry.bytes.set(0);
-    *translation = Translation {
-        src: opening.src.widen(),
-        dst: opening.dst.widen(),
-        src_port: 0,
-        dst_port: opening.dst_port,
+    let half_open = match table {
+        Table::Confirmed => 0,
+        Table::HalfOpen => HALF_OPEN,
     };
-    let mut reply_key = *tuple;
-    reserve::<F, T>(
-        tables,
-        settings,
-        opening,
-        entry,
-        translation,
-        &mut reply_key,
-    )?;
+    // Field by field: a whole value would be cleared by a call, with a frame of its own.
+    let entry = &mut opening.entry;
+    entry.translation = Translation::to(&opening.tuple.reverse());
+    entry.port_id = opening.port_id;
+    entry.flags = REPLY | half_open;
+    entry.interface = 0;
+    entry.opened = now.0;
+    entry.packets = 0;
+    entry.seen = 0;
+    entry.last_seen = now.0;
+    entry.bytes = 0;
+    reserve::<F, T>(tables, settings, table, opening, now)?;
 
-    entry.translation = *translation;
-    entry.kind = 0;
-    entry.seen.set(opening.seen);
-    entry.packets.set(1);
-    entry.bytes.set(opening.bytes);
-    match tables.insert_flow(tuple, entry) {
-        Ok(()) => Ok(()),
+    let entry = &mut opening.entry;
+    entry.translation = opening.translation;
+    entry.flags = half_open;
+    entry.seen = opening.seen;
+    entry.packets = 1;
+    entry.bytes = opening.bytes;
+    match tables.insert_flow(table, &opening.tuple, &opening.entry) {
+        Ok(()) => {
+            begin::<F, T>(tables, table, opening);
+            Ok(())
+        }
         Err(Refusal::Full) => {
-            tables.remove_flow(&reply_key);
+            tables.remove_flow(table, &opening.answers);
             Err(DropReason::FlowTableFull)
         }
         // Another CPU carries another packet of this flow and was faster: its choice counts.
         Err(Refusal::Exists) => {
-            let winner = tables.flow(tuple);
+            let winner = tables.flow(table, &opening.tuple);
             if let Some(winner) = winner
-                && winner.translation.is(translation)
+                && winner.translation.is(&opening.translation)
             {
                 return Ok(());
             }
-            tables.remove_flow(&reply_key);
-            let winner = winner.ok_or(DropReason::PortsExhausted)?;
-            *translation = winner.translation;
+            tables.remove_flow(table, &opening.answers);
+            let winner = winner.ok_or(DropReason::FlowEnding)?;
+            opening.translation = winner.translation;
             Ok(())
         }
     }
 }
 
-/// Finds a source port under which the reply direction's key is free and inserts `reply` there.
-/// The port goes into `translation`, the key into `key`: a result that is only there where all went
-/// well would leave its registers undefined where not, which the verifier does not forgive.
+/// A flow is in its table, both directions.
+#[inline(always)]
+fn begin<F: Family, T: Tables<F>>(tables: &T, table: Table, opening: &Opening<F::Address>) {
+    match table {
+        Table::Confirmed => tables.queue(&Queued {
+            opened: Ticks(opening.entry.opened),
+            original: opening.tuple,
+        }),
+        // It may be evicted any time: its packets are counted as they come.
+        Table::HalfOpen => tables.add_to_total(opening.port_id, true, 1, opening.bytes),
+    }
+}
+
+/// Finds a source port under which the key of the answers is free, and inserts the reply direction
+/// there.
 #[inline(always)]
 fn reserve<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings,
-    opening: &Opening<'_, F::Address>,
-    reply: &Flow,
-    translation: &mut Translation,
-    key: &mut Tuple<F::Address>,
+    table: Table,
+    opening: &mut Opening<F::Address>,
+    now: Ticks,
 ) -> Result<(), DropReason> {
-    let tuple = opening.tuple;
-    let now = Ticks(reply.last_seen.get());
-    if let Some(port) = opening.port {
-        translation.src_port = port;
-        *key = translation.twin(tuple);
-        let free = !opening.borrowed || !tables.is_in_use(key);
-        match if free {
-            tables.insert_flow(key, reply)
-        } else {
-            Err(Refusal::Exists)
-        } {
-            Ok(()) => return Ok(()),
-            Err(Refusal::Full) => return Err(DropReason::FlowTableFull),
-            Err(Refusal::Exists)
-                if free && take_over::<F, T>(tables, settings, key, reply, now) =>
-            {
-                return Ok(());
+    if opening.wishes(THIS_PORT) {
+        opening.expect_answers();
+        if !opening.wishes(BORROWED) || !tables.is_in_use(&opening.answers) {
+            match place::<F, T>(tables, settings, table, opening, now) {
+                Placed::Yes => return Ok(()),
+                Placed::Full => return Err(DropReason::FlowTableFull),
+                Placed::Busy => return Err(DropReason::FlowEnding),
+                Placed::No => {}
             }
-            Err(Refusal::Exists) => {}
         }
     }
     // The verifier walks each round by itself, so a round does next to nothing.
@@ -152,54 +134,121 @@ fn reserve<F: Family, T: Tables<F>>(
         }
         let port = settings.pool.nth(first.wrapping_add(probe));
         probe += 1;
-        if tables.port_is_published(tuple.protocol, port) {
+        if tables.port_is_published(opening.tuple.protocol, port) {
             continue;
         }
-        translation.src_port = port;
-        *key = translation.twin(tuple);
-        match tables.insert_flow(key, reply) {
+        opening.translation.src_port = port;
+        opening.expect_answers();
+        match insert_free::<F, T>(tables, table, &opening.answers, &opening.entry) {
             Ok(()) => break,
             Err(Refusal::Full) => return Err(DropReason::FlowTableFull),
             Err(Refusal::Exists) => {}
         }
     }
-    if opening.borrowed && tables.is_in_use(key) {
+    if opening.wishes(BORROWED) && tables.is_in_use(&opening.answers) {
         // One of tens of thousands, and the next packet finds another.
-        tables.remove_flow(key);
+        tables.remove_flow(table, &opening.answers);
         return Err(DropReason::PortsExhausted);
     }
     Ok(())
 }
 
-/// Whether the entry that is in the way under `key` is or becomes `reply`: because it is this very
-/// flow's (another CPU is opening it, or its other half is gone), because its time is over, or
-/// because a published port's target spoke first and was taken for a client.
+/// Inserts the reply direction if neither table has its key.
+#[inline(always)]
+fn insert_free<F: Family, T: Tables<F>>(
+    tables: &T,
+    table: Table,
+    key: &Tuple<F::Address>,
+    reply: &FlowRecord,
+) -> Result<(), Refusal> {
+    if matches!(table, Table::HalfOpen) && tables.flow(Table::Confirmed, key).is_some() {
+        return Err(Refusal::Exists);
+    }
+    tables.insert_flow(table, key, reply)
+}
+
+/// Puts the reply direction under the key that is wanted most, also where something is in the way
+/// that is or becomes it: because it is this very flow's (another CPU is opening it, or its other
+/// half is gone), or because its time is over.
+#[inline(always)]
+fn place<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings,
+    table: Table,
+    opening: &mut Opening<F::Address>,
+    now: Ticks,
+) -> Placed {
+    let (key, reply) = (&opening.answers, &opening.entry);
+    match insert_free::<F, T>(tables, table, key, reply) {
+        Ok(()) => return Placed::Yes,
+        Err(Refusal::Full) => return Placed::Full,
+        Err(Refusal::Exists) => {}
+    }
+    if let Some(holder) = tables.flow(Table::Confirmed, key) {
+        let claimed = identity(key, holder);
+        if !tables.claim(claimed) {
+            return Placed::Busy;
+        }
+        let placed = take_over::<F, T>(tables, settings, table, opening, claimed, now);
+        tables.release(claimed);
+        return placed;
+    }
+    let Some(holder) = tables.flow(Table::HalfOpen, key) else {
+        return Placed::Busy;
+    };
+    let twin = twin_of::<F, T>(tables, Table::HalfOpen, key, holder);
+    if holder.translation.is(&reply.translation) {
+        adopt(holder, &mut opening.entry, now);
+        return Placed::Yes;
+    }
+    if twin.is_some() && life(settings, key.protocol, holder, twin, now) == Life::Live {
+        return Placed::No;
+    }
+    remove::<F, T>(tables, Table::HalfOpen, key, holder, twin);
+    match tables.insert_flow(table, key, reply) {
+        Ok(()) => Placed::Yes,
+        Err(_) => Placed::Busy,
+    }
+}
+
+/// Makes a reply direction that is there already that of the flow which is being opened.
+#[inline(always)]
+fn adopt(holder: &Flow, entry: &mut FlowRecord, now: Ticks) {
+    // What it has seen was another connection's.
+    holder.seen.set(0);
+    holder.last_seen.set(now.0);
+    entry.opened = holder.opened;
+}
+
+/// The same where a confirmed flow is in the way, whose claim is held.
 #[inline(always)]
 fn take_over<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings,
-    key: &Tuple<F::Address>,
-    reply: &Flow,
+    table: Table,
+    opening: &mut Opening<F::Address>,
+    claimed: u64,
     now: Ticks,
-) -> bool {
-    let Some(holder) = tables.flow(key) else {
-        return false;
+) -> Placed {
+    let (key, reply) = (&opening.answers, &opening.entry);
+    // Only now it stays what it is.
+    let holder = tables.flow(Table::Confirmed, key);
+    let Some(holder) = holder.filter(|holder| identity(key, holder) == claimed) else {
+        return Placed::Busy;
     };
-    if holder.translation.is(&reply.translation) {
-        // What it has seen was another connection's.
-        holder.seen.set(0);
-        return true;
+    if matches!(table, Table::Confirmed) && holder.translation.is(&reply.translation) {
+        adopt(holder, &mut opening.entry, now);
+        return Placed::Yes;
     }
-    let twin = twin_of::<F, T>(tables, key, holder);
-    let spoke_first = reply.port_id != NO_PORT
-        && holder.port_id == NO_PORT
-        && holder.direction() == Direction::Original;
-    if !spoke_first && !is_over(settings, key.protocol, holder, twin, now) {
-        return false;
+    let twin = twin_of::<F, T>(tables, Table::Confirmed, key, holder);
+    match life(settings, key.protocol, holder, twin, now) {
+        Life::Gone => {
+            remove::<F, T>(tables, Table::Confirmed, key, holder, twin);
+            match tables.insert_flow(table, key, reply) {
+                Ok(()) => Placed::Yes,
+                Err(_) => Placed::Busy,
+            }
+        }
+        Life::Over | Life::Live => Placed::No,
     }
-    if twin.is_some() {
-        tables.remove_flow(&holder.translation.twin(key));
-    }
-    tables.remove_flow(key);
-    tables.insert_flow(key, reply).is_ok()
 }

@@ -38,4 +38,33 @@ pub struct Header {
     urgent: Be16,
 }
 
+impl Header {
+    /// The sequence number of the first byte of data.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sequence(&self) -> u32 {
+        word(self.sequence)
+    }
+
+    /// The sequence number that the sender expects next.
+    #[inline(always)]
+    #[must_use]
+    pub const fn acknowledgement(&self) -> u32 {
+        word(self.acknowledgement)
+    }
+
+    /// Length in bytes, as the header says.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a header is never empty")]
+    pub const fn len(&self) -> usize {
+        (self.data_offset >> 4) as usize * 4
+    }
+}
+
+#[inline(always)]
+const fn word([high, low]: [Be16; 2]) -> u32 {
+    (high.get() as u32) << 16 | low.get() as u32
+}
+
 const _: () = assert!(size_of::<Header>() == 20);

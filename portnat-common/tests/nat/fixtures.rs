@@ -323,20 +323,19 @@ fn packets_and_bytes_are_counted_in_each_direction() {
 fn a_full_table_refuses_new_flows_and_keeps_old_ones() {
     let mut world = web();
     world.capacity = 3;
-    becomes(
-        ingress(&world, &packet(Udp, CLIENT, HOST)),
-        &packet(Udp, CLIENT, TARGET),
-    );
-    let new = packet(Udp, "198.51.100.8:1", HOST);
-    is_dropped(ingress(&world, &new), DropReason::FlowTableFull);
+    let (old, new) = ("172.17.0.2:5353", "172.17.0.2:5354");
+    let remote = "203.0.113.5:53";
+    let out = |src| packet(Udp, src, remote);
+    becomes(egress(&world, &out(old)), &out("192.0.2.1:5353"));
+    is_dropped(egress(&world, &out(new)), DropReason::FlowTableFull);
     assert_eq!(
         world.records().len(),
         2,
         "no half of the refused flow is left"
     );
     becomes(
-        egress(&world, &packet(Udp, TARGET, CLIENT)),
-        &packet(Udp, HOST, CLIENT),
+        ingress(&world, &packet(Udp, remote, "192.0.2.1:5353")),
+        &packet(Udp, remote, old),
     );
 }
 
@@ -383,7 +382,8 @@ fn a_closed_connection_begins_anew_with_a_fresh_syn() {
 fn an_expired_flow_gives_its_source_port_to_another() {
     let world = web();
     egress(&world, &packet(Udp, "172.17.0.2:5353", "203.0.113.5:53"));
-    world.pass(121);
+    // A second after its time is over nobody holds a pointer to it any more.
+    world.pass(122);
     let (_, frame) = egress(&world, &packet(Udp, "172.17.0.3:5353", "203.0.113.5:53"));
     assert_eq!(source_port(&frame), 5353);
     becomes(

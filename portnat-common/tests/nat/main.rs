@@ -3,6 +3,8 @@
 mod errors;
 mod fixtures;
 mod hairpin;
+mod half_open;
+mod interleavings;
 mod properties;
 mod races;
 mod support;

@@ -116,6 +116,7 @@ impl HostDaemon {
             intent: Intent::default(),
             load: LoadOptions {
                 max_flows: 1024,
+                max_half_open: 1024,
                 attach: AttachMode::Auto,
                 trace: false,
             },

@@ -42,10 +42,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "CIDR")]
     masquerade: Vec<IpNet>,
 
-    /// How many flows there can be at once; a flow takes about 650 bytes of kernel memory
+    /// How many flows there can be at once; a flow takes about 900 bytes of kernel memory
     /// for both families, allocated at start.
     #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     max_flows: u32,
+
+    /// How many flows of TCP, and of other protocols, outsiders can have opened and not confirmed by
+    /// an answer [default: an eighth of --max-flows]. When there are more the oldest go.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
+    max_half_open: Option<u32>,
 
     /// How programs are attached to interfaces.
     #[arg(long, value_enum, default_value_t)]
@@ -68,6 +73,9 @@ impl Args {
             },
             load: LoadOptions {
                 max_flows: self.max_flows,
+                max_half_open: self
+                    .max_half_open
+                    .unwrap_or_else(|| (self.max_flows / 8).max(64)),
                 attach: self.attach,
                 trace: self.trace,
             },

@@ -24,6 +24,9 @@ const CLOCK: &str = "clock";
 /// The name of the program that asks the kernel for a checksum flag.
 const KNOWS_IPV6_FLAG: &str = "knows_ipv6_flag";
 
+/// The name of the program that removes flows whose time is over.
+pub(super) const SWEEP_FLOWS: &str = "sweep_flows";
+
 /// Length in bytes of a packet that every kernel takes for a test run.
 const SHORTEST: usize = 64;
 
@@ -32,6 +35,8 @@ const SHORTEST: usize = 64;
 pub struct LoadOptions {
     /// How many flows there can be at once.
     pub max_flows: u32,
+    /// How many of TCP, and of other protocols, an outsider can have opened and not confirmed.
+    pub max_half_open: u32,
     /// How programs are attached.
     pub attach: AttachMode,
     /// Whether the programs log each dropped packet.
@@ -58,10 +63,17 @@ impl Datapath {
     /// The kernel refuses a map or a program, for want of privileges or features.
     pub fn load(options: &LoadOptions, settings: &Settings) -> Result<Self, DatapathError> {
         let capacity = options.max_flows.saturating_mul(2);
+        let half_open = options.max_half_open.saturating_mul(2);
         let log_level = u8::from(options.trace) * TRACE_LEVEL;
         let ebpf = EbpfLoader::new()
             .map_max_entries("FLOWS4", capacity)
             .map_max_entries("FLOWS6", capacity)
+            .map_max_entries("QUEUE4", capacity)
+            .map_max_entries("QUEUE6", capacity)
+            .map_max_entries("HALF_TCP4", half_open)
+            .map_max_entries("HALF_TCP6", half_open)
+            .map_max_entries("HALF_OTHER4", half_open)
+            .map_max_entries("HALF_OTHER6", half_open)
             .override_global(aya_log::LEVEL, &log_level, true)
             .load(OBJECT)?;
         let mut datapath = Datapath {
@@ -74,7 +86,7 @@ impl Datapath {
         };
         let names: Vec<_> = Hook::PROGRAMS
             .into_iter()
-            .chain([CLOCK, KNOWS_IPV6_FLAG])
+            .chain([CLOCK, KNOWS_IPV6_FLAG, SWEEP_FLOWS])
             .collect();
         for name in names {
             datapath.ensure_loaded(name)?;
@@ -139,6 +151,21 @@ impl Datapath {
         packet: &[u8],
         came_in: u32,
     ) -> Result<(i32, Vec<u8>), DatapathError> {
+        self.test_runs(program, packet, came_in, 1)
+    }
+
+    /// Runs a program so many times on no packet in particular.
+    pub(super) fn run(&mut self, program: &str, times: u32) -> Result<(), DatapathError> {
+        self.test_runs(program, &[0; SHORTEST], 0, times).map(drop)
+    }
+
+    fn test_runs(
+        &mut self,
+        program: &str,
+        packet: &[u8],
+        came_in: u32,
+        repeat: u32,
+    ) -> Result<(i32, Vec<u8>), DatapathError> {
         let mut context = [0; SK_BUFF_LEN];
         context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&came_in.to_ne_bytes());
         let mut out = vec![0; packet.len()];
@@ -146,6 +173,7 @@ impl Datapath {
             data_in: Some(packet),
             data_out: Some(&mut out),
             ctx_in: Some(&context),
+            repeat,
             ..TestRunOptions::default()
         };
         let result = self

@@ -5,15 +5,15 @@
 //! programs have counted. Dropping it detaches everything.
 
 mod attach;
-mod collect;
 mod error;
+mod flows;
 mod load;
 mod messages;
 mod pod;
 mod tables;
 
 pub use attach::{AttachMode, Hook};
-pub use collect::{Collector, FlowTable, Flows, PortTotals};
 pub use error::DatapathError;
+pub use flows::{FlowTable, Flows, PortTotals};
 pub use load::{Datapath, LoadOptions};
 pub use tables::Attached;

@@ -1,14 +1,14 @@
 //! Named packets, one by one.
 
-use portnat::datapath::Collector;
 use portnat::net::ticks_per_second;
 use portnat::spec::Protocol;
+use portnat_common::flow::HALF_OPEN;
 use portnat_common::wire::{protocol, tcp};
-use portnat_common::{DropReason, Ip4, Lifetimes, Ticks};
+use portnat_common::{DropReason, Ip4, Ticks};
 
 use crate::support::packet::Carries::{self, EchoReply, EchoRequest, Tcp, Udp, UdpUnchecked};
 use crate::support::packet::{Packet, packet};
-use crate::{Host, NEXT, SHOT};
+use crate::{Host, NEXT, SHOT, standard_settings};
 
 const CLIENT: &str = "198.51.100.7:40000";
 const HOST: &str = "192.0.2.1:8080";
@@ -213,10 +213,10 @@ fn a_land_packet_and_other_families_pass() {
 
 #[test]
 fn a_full_table_refuses_and_says_so() {
-    let mut host = Host::with_flows(4).publish(Protocol::Udp, "0.0.0.0", 8080, TARGET);
-    let results: Vec<_> = (1..=64)
-        .map(|port| packet(Udp, &format!("198.51.100.7:{port}"), HOST))
-        .map(|packet| host.ingress(&packet.frame()).0)
+    let mut host = Host::with_flows(4);
+    let results: Vec<_> = (2000..2064)
+        .map(|port| packet(Udp, &format!("172.17.0.2:{port}"), "203.0.113.5:53"))
+        .map(|packet| host.egress(&packet.frame()).0)
         .collect();
     assert_eq!(results[0], NEXT);
     assert_eq!(results[63], SHOT);
@@ -227,7 +227,7 @@ fn a_full_table_refuses_and_says_so() {
     assert!(flows.len() <= 8, "two entries a flow: {}", flows.len());
     for (key, flow) in &flows {
         assert!(
-            flows.contains_key(&flow.translation.twin(key)),
+            flows.contains_key(&flow.twin(key)),
             "half of a flow: {key:?}"
         );
     }
@@ -242,35 +242,85 @@ fn a_port_that_is_published_no_more_leads_nowhere() {
     becomes(host.ingress(&there.frame()), &there);
 }
 
-#[test]
-fn flows_whose_time_is_over_are_collected_and_remembered() {
-    let mut host = web();
-    host.ingress(&packet(Udp, CLIENT, HOST).frame());
-    host.ingress(&packet(SYN, CLIENT, HOST).frame());
-    host.egress(&packet(Udp, "172.17.0.2:5353", "203.0.113.5:53").frame());
-    let mut lifetimes = Lifetimes::standard(ticks_per_second().into());
-    let begun = host.datapath.now().expect("the time");
-    let mut collector = Collector::new(lifetimes);
-    assert_eq!(
-        collector.collect(&mut host.datapath).expect("collecting"),
-        0
-    );
+/// A host on which UDP ends as soon as it was silent for a tick.
+fn hasty() -> Host {
+    let mut settings = standard_settings();
+    settings.lifetimes.udp_answered = Ticks(0);
+    settings.lifetimes.udp_unanswered = Ticks(0);
+    Host::with(64, settings)
+        .publish(Protocol::Tcp, "0.0.0.0", 8080, TARGET)
+        .publish(Protocol::Udp, "0.0.0.0", 8080, TARGET)
+}
 
-    lifetimes.udp_unanswered = Ticks(0);
-    let mut collector = Collector::new(lifetimes);
-    while host.datapath.now().expect("the time") <= begun {
+/// Waits until flows that are over have been for a second, and may be removed.
+fn wait_until_gone(host: &mut Host) {
+    let begun = host.datapath.now().expect("the time");
+    let second = Ticks(ticks_per_second().into());
+    while host.datapath.now().expect("the time").since(begun) <= second {
         std::thread::yield_now();
     }
-    assert_eq!(
-        collector.collect(&mut host.datapath).expect("collecting"),
-        2
-    );
+    while host.datapath.now().expect("the time").since(begun) == second {
+        std::thread::yield_now();
+    }
+}
+
+/// A confirmed TCP flow, one of UDP and a masqueraded one.
+fn three_flows(host: &mut Host) {
+    for (inwards, packet) in [
+        (true, packet(SYN, CLIENT, HOST)),
+        (false, packet(SYN_ACK, TARGET, CLIENT)),
+        (true, packet(Tcp(tcp::ACK), CLIENT, HOST)),
+        (true, packet(Udp, CLIENT, HOST)),
+        (false, packet(Udp, TARGET, CLIENT)),
+        (true, packet(Udp, CLIENT, HOST)),
+        (false, packet(Udp, "172.17.0.2:5353", "203.0.113.5:53")),
+    ] {
+        let frame = packet.frame();
+        let (verdict, _) = if inwards {
+            host.ingress(&frame)
+        } else {
+            host.egress(&frame)
+        };
+        assert_eq!(verdict, NEXT);
+    }
+    let flows = host.datapath.flows::<Ip4>().expect("reading flows");
+    assert_eq!(flows.len(), 6);
+    assert!(flows.values().all(|flow| flow.flags & HALF_OPEN == 0));
+}
+
+#[test]
+fn flows_whose_time_is_over_are_swept_out_and_remembered() {
+    let mut host = hasty();
+    three_flows(&mut host);
+    host.datapath.sweep().expect("sweeping");
+    assert_eq!(host.datapath.flows::<Ip4>().expect("flows").len(), 6);
+    wait_until_gone(&mut host);
+    host.datapath.sweep().expect("sweeping");
     let flows = host.datapath.flows::<Ip4>().expect("reading flows");
     assert!(flows.len() == 2 && flows.keys().all(|key| key.protocol == protocol::TCP));
-    let totals = collector.totals(&mut host.datapath).expect("reading flows");
+    let totals = host.datapath.totals().expect("reading totals");
     let counted: Vec<_> = totals
         .values()
-        .map(|port| (port.flows, port.packets_in))
+        .map(|port| (port.flows, port.packets_in, port.packets_out))
         .collect();
-    assert_eq!(counted, [(1, 1), (0, 1)], "TCP lives, UDP is remembered");
+    assert_eq!(
+        counted,
+        [(1, 2, 1), (0, 2, 1)],
+        "TCP lives, UDP is remembered"
+    );
+}
+
+/// Without a daemon: each flow that begins examines two.
+#[test]
+fn flows_that_begin_make_room() {
+    let mut host = hasty();
+    three_flows(&mut host);
+    wait_until_gone(&mut host);
+    for port in 1..=2 {
+        let out = packet(SYN, &format!("172.17.0.2:{port}"), "203.0.113.5:53");
+        host.egress(&out.frame());
+    }
+    let flows = host.datapath.flows::<Ip4>().expect("reading flows");
+    let udp = flows.keys().filter(|key| key.protocol == protocol::UDP);
+    assert_eq!((udp.count(), flows.len()), (0, 6));
 }

@@ -32,18 +32,27 @@ struct Host {
     desired: Desired,
 }
 
+/// The life times that the RFCs ask for.
+fn standard_settings() -> Settings {
+    Settings::new(portnat::net::ticks_per_second().into(), (32768, 60999))
+}
+
 impl Host {
     fn new() -> Self {
         Self::with_flows(64)
     }
 
     fn with_flows(max_flows: u32) -> Self {
+        Self::with(max_flows, standard_settings())
+    }
+
+    fn with(max_flows: u32, settings: Settings) -> Self {
         let options = LoadOptions {
             max_flows,
+            max_half_open: max_flows.max(64),
             attach: AttachMode::Auto,
             trace: false,
         };
-        let settings = Settings::new(portnat::net::ticks_per_second().into(), (32768, 60999));
         let datapath = Datapath::load(&options, &settings).expect("loading, as root");
         let mut desired = Desired::default();
         for address in [World::HOST, World::GATEWAY, Ipv4Addr::LOCALHOST] {

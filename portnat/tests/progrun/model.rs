@@ -153,7 +153,7 @@ where
             flow.packets,
             flow.bytes,
             flow.port_id,
-            flow.kind,
+            flow.flags,
         )
     };
     let native: Vec<_> = world.records().into_iter().map(counted).collect();

@@ -44,7 +44,14 @@ pub(crate) struct Packet {
     pub(crate) fragment: (u16, bool),
     /// What it says.
     pub(crate) payload: Vec<u8>,
+    /// The acknowledgement number of TCP.
+    pub(crate) acknowledges: u32,
 }
+
+/// The sequence number of every TCP packet.
+const SEQUENCE: u32 = 0x0102_0304;
+/// What every packet says.
+const PAYLOAD: &[u8] = b"portnat";
 
 /// A packet without options and fragments.
 pub(crate) fn packet(carries: Carries, src: &str, dst: &str) -> Packet {
@@ -55,7 +62,9 @@ pub(crate) fn packet(carries: Carries, src: &str, dst: &str) -> Packet {
         carries,
         options: 0,
         fragment: (0, false),
-        payload: b"portnat".to_vec(),
+        payload: PAYLOAD.to_vec(),
+        // Of a SYN that says this.
+        acknowledges: SEQUENCE + PAYLOAD.len() as u32 + 1,
     }
 }
 
@@ -77,6 +86,14 @@ impl Packet {
     pub(crate) fn saying(self, payload: &[u8]) -> Self {
         Packet {
             payload: payload.to_vec(),
+            ..self
+        }
+    }
+
+    /// The same packet with another acknowledgement number.
+    pub(crate) fn acknowledging(self, acknowledges: u32) -> Self {
+        Packet {
+            acknowledges,
             ..self
         }
     }
@@ -173,8 +190,8 @@ impl Packet {
         let payload = &self.payload[..];
         let mut bytes = match self.carries {
             Carries::Tcp(flags) => {
-                let mut tcp = TcpHeader::new(src_port, dst_port, 0x0102_0304, 4096);
-                tcp.acknowledgment_number = 0x0506_0708;
+                let mut tcp = TcpHeader::new(src_port, dst_port, SEQUENCE, 4096);
+                tcp.acknowledgment_number = self.acknowledges;
                 (tcp.fin, tcp.syn) = (flags & 1 != 0, flags & 2 != 0);
                 (tcp.rst, tcp.ack) = (flags & 4 != 0, flags & 16 != 0);
                 tcp.checksum = self.checksum(

@@ -1,25 +1,35 @@
 //! A world in plain memory: tables, a clock that the test moves and dice that it can repeat.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use portnat_common::address::Address as _;
 use portnat_common::ports::bitmap_position;
 use portnat_common::{
-    Family, Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Refusal, Scratch, Settings,
-    Subnet, Tables, Ticks, Tuple, V4, V6,
+    Family, Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Queued, Refusal, Settings, Subnet,
+    Table, Tables, Ticks, Total, Tuple, V4, V6,
 };
 
 /// Ticks a second.
 pub(crate) const HZ: u64 = 100;
+
+/// The entries of a table.
+type Entries<F> = BTreeMap<Tuple<<F as Family>::Address>, &'static Flow>;
 
 /// A host at 192.0.2.1 whose containers are in 172.17.0.0/16 and 172.18.0.0/16, or the like in
 /// IPv6.
 pub(crate) struct Hosts<F: TestFamily> {
     settings: Settings,
     // Entries are leaked, so that a reference outlives the removal of its entry, as in the kernel.
-    flows: RefCell<BTreeMap<Tuple<F::Address>, &'static Flow>>,
+    flows: RefCell<Entries<F>>,
+    half_open: RefCell<Entries<F>>,
+    /// Confirmed entries that were removed, and as what. The kernel uses such a one again at once.
+    removed: RefCell<Vec<(&'static Flow, FlowRecord)>>,
+    full_since: Cell<Ticks>,
+    claims: RefCell<BTreeSet<u64>>,
+    queue: RefCell<VecDeque<Queued<F::Address>>>,
+    totals: RefCell<BTreeMap<u32, Total>>,
     published: BTreeMap<PublishedKey<F::Address>, Published>,
     published_back: BTreeMap<PublishedKey<F::Address>, Published>,
     bitmap: BTreeMap<u32, u64>,
@@ -28,8 +38,10 @@ pub(crate) struct Hosts<F: TestFamily> {
     local: BTreeSet<F::Address>,
     /// The address that the uplink lends.
     pub(crate) egress: Option<F::Address>,
-    /// The most entries that there can be.
+    /// The most entries that there can be of confirmed flows.
     pub(crate) capacity: usize,
+    /// The most entries of half-open flows; then old ones go, one for each that comes.
+    pub(crate) half_open_capacity: usize,
     /// The interface at which packets are seen.
     pub(crate) interface: Cell<u32>,
     now: Cell<u64>,
@@ -127,6 +139,12 @@ impl<F: TestFamily> Hosts<F> {
         Hosts {
             settings: Settings::new(HZ, (32768, 60999)),
             flows: RefCell::default(),
+            half_open: RefCell::default(),
+            removed: RefCell::default(),
+            full_since: Cell::default(),
+            claims: RefCell::default(),
+            queue: RefCell::default(),
+            totals: RefCell::default(),
             published: BTreeMap::new(),
             published_back: BTreeMap::new(),
             bitmap: BTreeMap::new(),
@@ -134,6 +152,7 @@ impl<F: TestFamily> Hosts<F> {
             local: F::OWN.map(F::address).into(),
             egress: Some(F::address(F::OWN[0])),
             capacity: 1 << 20,
+            half_open_capacity: 1 << 20,
             interface: Cell::new(World::UPLINK),
             now: Cell::new(HZ * 1000),
             dice: Cell::new(0x9e37_79b9),
@@ -184,13 +203,63 @@ impl<F: TestFamily> Hosts<F> {
         self.rolls.get() > 0
     }
 
-    /// Copies of all entries.
+    /// Copies of all entries of both tables.
     pub(crate) fn records(&self) -> BTreeMap<Tuple<F::Address>, FlowRecord> {
-        self.flows
+        let mut records = self.records_in(Table::HalfOpen);
+        records.extend(self.records_in(Table::Confirmed));
+        records
+    }
+
+    /// Copies of all entries of a table.
+    pub(crate) fn records_in(&self, table: Table) -> BTreeMap<Tuple<F::Address>, FlowRecord> {
+        self.entries(table)
             .borrow()
             .iter()
             .map(|(key, flow)| (*key, flow.record()))
             .collect()
+    }
+
+    fn entries(&self, table: Table) -> &RefCell<Entries<F>> {
+        match table {
+            Table::Confirmed => &self.flows,
+            Table::HalfOpen => &self.half_open,
+        }
+    }
+
+    /// Examines every confirmed flow once.
+    pub(crate) fn sweep(&self) {
+        let queued = self.queued();
+        for _ in 0..queued {
+            assert!(portnat_common::nat::sweep::<F, _>(self));
+        }
+    }
+
+    /// How many flows are in the queue.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    /// What came through a port in flows that have ended or are half-open.
+    pub(crate) fn total(&self, port_id: u32) -> Total {
+        self.totals
+            .borrow()
+            .get(&port_id)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Nobody has left a claim behind or written to an entry after its removal, which would have
+    /// been another flow's by then.
+    #[track_caller]
+    pub(crate) fn assert_tidy(&self, what: &str) {
+        assert!(self.claims.borrow().is_empty(), "{what}: a claim is left");
+        for (flow, record) in self.removed.borrow().iter() {
+            assert_eq!(
+                flow.record(),
+                *record,
+                "{what}: written to after its removal"
+            );
+        }
     }
 }
 
@@ -199,39 +268,85 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         Some(&self.settings)
     }
 
-    fn flow(&self, key: &Tuple<F::Address>) -> Option<&Flow> {
-        self.flows.borrow().get(key).copied()
+    fn flow(&self, table: Table, key: &Tuple<F::Address>) -> Option<&Flow> {
+        self.entries(table).borrow().get(key).copied()
     }
 
-    fn scratch(&self, _: Scratch) -> Option<&mut Flow> {
-        Some(Box::leak(Box::default()))
-    }
-
-    fn insert_flow(&self, key: &Tuple<F::Address>, flow: &Flow) -> Result<(), Refusal> {
-        let mut flows = self.flows.borrow_mut();
+    fn insert_flow(
+        &self,
+        table: Table,
+        key: &Tuple<F::Address>,
+        flow: &FlowRecord,
+    ) -> Result<(), Refusal> {
+        let mut flows = self.entries(table).borrow_mut();
         if flows.contains_key(key) {
             return Err(Refusal::Exists);
         }
-        if flows.len() >= self.capacity {
-            return Err(Refusal::Full);
+        match table {
+            Table::Confirmed if flows.len() >= self.capacity => return Err(Refusal::Full),
+            Table::HalfOpen if flows.len() >= self.half_open_capacity => {
+                let oldest = flows.iter().min_by_key(|(_, flow)| flow.last_seen.get());
+                let oldest = oldest.map(|(key, _)| *key);
+                oldest.map(|key| flows.remove(&key));
+            }
+            _ => {}
         }
-        let record = flow.record();
-        let copy = Flow {
-            translation: record.translation,
-            port_id: record.port_id,
-            kind: record.kind,
-            padding: 0,
-            seen: Cell::new(record.seen),
-            last_seen: Cell::new(record.last_seen),
-            packets: Cell::new(record.packets),
-            bytes: Cell::new(record.bytes),
+        let shared = Flow {
+            translation: flow.translation,
+            port_id: flow.port_id,
+            flags: flow.flags,
+            interface: flow.interface,
+            opened: flow.opened,
+            seen: Cell::new(flow.seen),
+            last_seen: Cell::new(flow.last_seen),
+            packets: Cell::new(flow.packets),
+            bytes: Cell::new(flow.bytes),
         };
-        flows.insert(*key, Box::leak(Box::new(copy)));
+        flows.insert(*key, Box::leak(Box::new(shared)));
         Ok(())
     }
 
-    fn remove_flow(&self, key: &Tuple<F::Address>) {
-        self.flows.borrow_mut().remove(key);
+    fn remove_flow(&self, table: Table, key: &Tuple<F::Address>) {
+        let removed = self.entries(table).borrow_mut().remove(key);
+        if let (Some(flow), Table::Confirmed) = (removed, table) {
+            self.removed.borrow_mut().push((flow, flow.record()));
+        }
+    }
+
+    fn full_since(&self) -> Ticks {
+        self.full_since.get()
+    }
+
+    fn set_full(&self, now: Ticks) {
+        self.full_since.set(now);
+    }
+
+    fn claim(&self, identity: u64) -> bool {
+        self.claims.borrow_mut().insert(identity)
+    }
+
+    fn release(&self, identity: u64) {
+        assert!(self.claims.borrow_mut().remove(&identity), "nobody had it");
+    }
+
+    fn queue(&self, entry: &Queued<F::Address>) {
+        self.queue.borrow_mut().push_back(*entry);
+    }
+
+    fn next_queued(&self) -> Option<Queued<F::Address>> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    fn add_to_total(&self, port_id: u32, inbound: bool, packets: u64, bytes: u64) {
+        let mut totals = self.totals.borrow_mut();
+        let total = totals.entry(port_id).or_default();
+        let (packet_sum, byte_sum) = if inbound {
+            (&mut total.packets_in, &mut total.bytes_in)
+        } else {
+            (&mut total.packets_out, &mut total.bytes_out)
+        };
+        *packet_sum = packet_sum.wrapping_add(packets);
+        *byte_sum = byte_sum.wrapping_add(bytes);
     }
 
     fn published(&self, key: &PublishedKey<F::Address>) -> Option<&Published> {

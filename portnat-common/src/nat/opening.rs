@@ -1,0 +1,57 @@
+//! A flow that is being opened.
+
+use crate::address::Address;
+use crate::flow::{FlowRecord, Translation};
+use crate::tuple::Tuple;
+
+/// [`Opening::wishes`]: the source port of [`Opening::translation`] is tried first. Without it any
+/// port of the pool will do.
+pub(super) const THIS_PORT: u32 = 1;
+/// [`Opening::wishes`]: the source address is one of the host's, whose sockets may use the port.
+pub(super) const BORROWED: u32 = 1 << 1;
+/// What is known of a flow that is being opened, from its first packet to both entries. In memory
+/// rather than on the stack, of which an eBPF function has 512 bytes with all that it calls.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Opening<A> {
+    /// The first packet, before translation: the key of the original direction.
+    pub(super) tuple: Tuple<A>,
+    /// What answers it after translation: the key of the reply direction.
+    pub(super) answers: Tuple<A>,
+    /// Room for an entry.
+    pub(super) entry: FlowRecord,
+    /// What the packets become.
+    pub(super) translation: Translation,
+    /// The published port that it comes through.
+    pub(super) port_id: u32,
+    /// [`THIS_PORT`] and the like.
+    pub(super) wishes: u32,
+    /// Always zero.
+    pub(super) padding: u32,
+    /// Length of the first packet in bytes.
+    pub(super) bytes: u64,
+    /// What the first packet shows, see [`crate::conntrack`].
+    pub(super) seen: u64,
+    /// Where in the packet its transport header's fields lie, see [`crate::headers::Transport`].
+    pub(super) transport: u64,
+}
+
+impl<A> Opening<A> {
+    /// Whether there is such a wish.
+    #[inline(always)]
+    pub(super) const fn wishes(&self, wish: u32) -> bool {
+        self.wishes & wish != 0
+    }
+}
+
+impl<A: Address> Opening<A> {
+    /// Makes [`Opening::answers`] what answers the translation as it is now.
+    #[inline(always)]
+    pub(super) fn expect_answers(&mut self) {
+        let side = self.tuple.side.other();
+        self.answers = self.translation.answers(&self.tuple, side);
+    }
+}
+
+const _: () = assert!(size_of::<Opening<crate::Ip4>>() == 2 * 16 + 88 + 36 + 3 * 4 + 3 * 8);
+const _: () = assert!(size_of::<Opening<crate::Ip6>>() == 2 * 40 + 88 + 36 + 3 * 4 + 3 * 8);

@@ -1,0 +1,137 @@
+//! Two CPUs: in the middle of what one does to the tables, the other has its turn.
+
+use std::cell::{Cell, RefCell};
+
+use portnat_common::{
+    Flow, FlowRecord, Ip4, Published, PublishedKey, Queued, Refusal, Settings, Subnet, Table,
+    Tables, Ticks, Tuple, V4,
+};
+
+use super::world::World;
+
+/// Tables of which another CPU makes use just before the access with a number.
+pub(crate) struct Racing<'w> {
+    world: &'w World,
+    accesses_before: Cell<usize>,
+    other_cpu: RefCell<Option<Box<dyn FnOnce() + 'w>>>,
+}
+
+impl<'w> Racing<'w> {
+    /// `other_cpu` has its turn before the access with this number, counted from 0.
+    pub(crate) fn new(world: &'w World, access: usize, other_cpu: impl FnOnce() + 'w) -> Self {
+        Racing {
+            world,
+            accesses_before: Cell::new(access),
+            other_cpu: RefCell::new(Some(Box::new(other_cpu))),
+        }
+    }
+
+    /// Whether there were so many accesses.
+    pub(crate) fn took_place(&self) -> bool {
+        self.other_cpu.borrow().is_none()
+    }
+
+    fn world(&self) -> &World {
+        match self.accesses_before.get() {
+            0 => {
+                let turn = self.other_cpu.borrow_mut().take();
+                if let Some(turn) = turn {
+                    turn();
+                }
+            }
+            accesses => self.accesses_before.set(accesses - 1),
+        }
+        self.world
+    }
+}
+
+impl Tables<V4> for Racing<'_> {
+    fn settings(&self) -> Option<&Settings> {
+        self.world().settings()
+    }
+
+    fn flow(&self, table: Table, key: &Tuple<Ip4>) -> Option<&Flow> {
+        self.world().flow(table, key)
+    }
+
+    fn insert_flow(
+        &self,
+        table: Table,
+        key: &Tuple<Ip4>,
+        flow: &FlowRecord,
+    ) -> Result<(), Refusal> {
+        self.world().insert_flow(table, key, flow)
+    }
+
+    fn remove_flow(&self, table: Table, key: &Tuple<Ip4>) {
+        self.world().remove_flow(table, key);
+    }
+
+    fn full_since(&self) -> Ticks {
+        self.world().full_since()
+    }
+
+    fn set_full(&self, now: Ticks) {
+        self.world().set_full(now);
+    }
+
+    fn claim(&self, identity: u64) -> bool {
+        self.world().claim(identity)
+    }
+
+    fn release(&self, identity: u64) {
+        self.world().release(identity);
+    }
+
+    fn queue(&self, entry: &Queued<Ip4>) {
+        self.world().queue(entry);
+    }
+
+    fn next_queued(&self) -> Option<Queued<Ip4>> {
+        self.world().next_queued()
+    }
+
+    fn add_to_total(&self, port_id: u32, inbound: bool, packets: u64, bytes: u64) {
+        self.world().add_to_total(port_id, inbound, packets, bytes);
+    }
+
+    fn published(&self, key: &PublishedKey<Ip4>) -> Option<&Published> {
+        self.world().published(key)
+    }
+
+    fn published_back(&self, key: &PublishedKey<Ip4>) -> Option<&Published> {
+        self.world().published_back(key)
+    }
+
+    fn is_in_use(&self, tuple: &Tuple<Ip4>) -> bool {
+        self.world().is_in_use(tuple)
+    }
+
+    fn port_is_published(&self, protocol: u8, port: u16) -> bool {
+        self.world().port_is_published(protocol, port)
+    }
+
+    fn is_local(&self, address: &Ip4) -> bool {
+        self.world().is_local(address)
+    }
+
+    fn subnet(&self, address: &Ip4) -> Option<&Subnet> {
+        self.world().subnet(address)
+    }
+
+    fn interface(&self) -> u32 {
+        self.world().interface()
+    }
+
+    fn egress_address(&self) -> Option<Ip4> {
+        self.world().egress_address()
+    }
+
+    fn now(&self) -> Ticks {
+        self.world().now()
+    }
+
+    fn random(&self) -> u32 {
+        self.world().random()
+    }
+}
