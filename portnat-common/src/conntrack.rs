@@ -3,6 +3,7 @@
 //! Each direction collects what it has seen in its own entry; the state is a function of both.
 //! Nothing else is stored, so two CPUs that carry the two directions cannot disagree about it.
 
+use crate::flow::{Flow, HALF_OPEN};
 use crate::settings::{Lifetimes, Ticks};
 use crate::wire::{protocol, tcp};
 
@@ -89,6 +90,20 @@ impl State {
             State::Unanswered => lifetimes.udp_unanswered,
             State::Answered => lifetimes.udp_answered,
             State::Query => lifetimes.icmp,
+        }
+    }
+}
+
+impl<C> Flow<C> {
+    /// How long a flow of which this is one direction lives without a packet, in this state.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lifetime(&self, protocol: u8, state: State, lifetimes: &Lifetimes) -> Ticks {
+        match protocol {
+            _ if self.flags & HALF_OPEN == 0 => state.lifetime(lifetimes),
+            protocol::TCP => lifetimes.tcp_opening,
+            protocol::UDP => lifetimes.udp_half_open,
+            _ => state.lifetime(lifetimes),
         }
     }
 }

@@ -50,6 +50,36 @@ const _: () = assert!(size_of::<Tuple<crate::Ip4>>() == 16);
 const _: () = assert!(size_of::<Tuple<crate::Ip6>>() == 40);
 
 impl<A: Copy> Tuple<A> {
+    /// All but the addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(&self) -> u64 {
+        self.src_port as u64
+            | (self.dst_port as u64) << 16
+            | (self.protocol as u64) << 32
+            | (self.side as u64) << 40
+            | (self.zone as u64) << 48
+    }
+
+    /// What [`Tuple::pack`] has packed, with its addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpack(src: A, dst: A, packed: u64) -> Self {
+        Tuple {
+            src,
+            dst,
+            src_port: packed as u16,
+            dst_port: (packed >> 16) as u16,
+            protocol: (packed >> 32) as u8,
+            side: if (packed >> 40) as u8 == Side::Ingress as u8 {
+                Side::Ingress
+            } else {
+                Side::Egress
+            },
+            zone: (packed >> 48) as u16,
+        }
+    }
+
     /// The tuple of the answers, as seen at this same hook.
     #[inline(always)]
     #[must_use]

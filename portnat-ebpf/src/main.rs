@@ -20,7 +20,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use portnat_common::settings::SWEPT_AT_ONCE;
 use portnat_common::wire::ethernet;
-use portnat_common::{V4, V6};
+use portnat_common::{Family, V4, V6};
 
 use crate::run::{In, Inside, Outside, run};
 
@@ -75,6 +75,17 @@ pub(crate) fn sweep_flows(ctx: TcContext) -> i32 {
         examined = run::sweep::<V4>(&ctx) | run::sweep::<V6>(&ctx);
     }
     i32::from(examined)
+}
+
+/// Ends the flow whose key lies in the packet behind its Ethernet header, which says the family.
+/// Never attached: userspace runs it. Returns 1 if there was such a flow.
+#[classifier]
+pub(crate) fn end_flow(ctx: TcContext) -> i32 {
+    i32::from(match run::ethertype(&ctx) {
+        Some(V4::ETHERTYPE) => run::end::<V4>(&ctx),
+        Some(V6::ETHERTYPE) => run::end::<V6>(&ctx),
+        _ => false,
+    })
 }
 
 /// Whether the kernel knows `BPF_F_IPV6`. Never attached: userspace runs it once. Returns 1 or 0.

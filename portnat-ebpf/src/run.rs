@@ -4,7 +4,8 @@ use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
 use portnat_common::nat::{self, Hook, Next, Opening, Sight};
-use portnat_common::{DropReason, Family, Tables, V4, V6, Verdict};
+use portnat_common::wire::ethernet;
+use portnat_common::{DropReason, Family, Packet, Tables, Tuple, V4, V6, Verdict};
 
 use crate::maps::DROPS;
 use crate::skb::Skb;
@@ -169,6 +170,22 @@ where
     nat::sweep::<F, _>(&Maps::at(ctx))
 }
 
+/// Ends the flow whose key the packet is. `false` if there is none.
+#[inline(never)]
+pub(crate) fn end<F: Family>(ctx: &TcContext) -> bool
+where
+    Maps: Tables<F>,
+{
+    let skb = Skb::with_headers::<F>(ctx, HEADERS);
+    let at = ethernet::HEADER_LEN;
+    let Some([src, dst]) = skb.read::<[F::Address; 2]>(at) else {
+        return false;
+    };
+    let rest = skb.read(at + 2 * size_of::<F::Address>()).unwrap_or(0);
+    let key = Tuple::unpack(src, dst, rest);
+    nat::end::<F, _>(&Maps::at(ctx), &key)
+}
+
 /// How the packet is seen here.
 #[inline(always)]
 fn sight<At: Place>(ctx: &TcContext) -> Sight {
@@ -184,7 +201,7 @@ fn sight<At: Place>(ctx: &TcContext) -> Sight {
 /// skb's metadata, and the VLAN's own interface has its own hooks. VLAN 0 is a mere priority, and
 /// the kernel gives its packets to the interface itself (IEEE 802.1Q section 6.9).
 #[inline(always)]
-fn ethertype(ctx: &TcContext) -> Option<u16> {
+pub(crate) fn ethertype(ctx: &TcContext) -> Option<u16> {
     let skb = metadata(ctx);
     let ours = skb.vlan_present == 0 || skb.vlan_tci & 0x0fff == 0;
     ours.then_some(u16::from_be(skb.protocol as u16))

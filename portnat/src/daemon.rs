@@ -1,18 +1,23 @@
 //! `portnat run`: the datapath is kept in step with what the user asked for and what the host
 //! looks like, until it is told to stop.
 
+mod answer;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use portnat_common::{DropReason, Settings};
+use portnat_common::{DropReason, Lifetimes, Settings};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
+use crate::control::{Request, Server, Socket};
 use crate::datapath::{Datapath, DatapathError, LoadOptions};
-use crate::model::{Desired, Intent, Role, UplinkBridges, allocate};
+use crate::model::{Desired, Intent, Role, Timeout, UplinkBridges, allocate};
 use crate::net::{
     NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range, remove_clsact,
     snapshot, ticks_per_second,
@@ -33,8 +38,12 @@ pub struct Config {
     pub publish: Vec<PublishSpec>,
     /// What else the user asked for; `published` is filled in from `publish`.
     pub intent: Intent,
+    /// How long flows live, where that is not the standard.
+    pub timeouts: Vec<Timeout>,
     /// How the datapath is loaded.
     pub load: LoadOptions,
+    /// Where the control socket is; `None` for none.
+    pub socket: Option<PathBuf>,
 }
 
 /// A running portnat. Everything it changed is put back by [`Daemon::stop`]; where that is not
@@ -42,6 +51,7 @@ pub struct Config {
 pub struct Daemon {
     intent: Intent,
     datapath: Datapath,
+    lifetimes: Lifetimes,
     sysctls: Sysctls,
     watcher: Watcher,
     handle: rtnetlink::Handle,
@@ -54,6 +64,10 @@ pub struct Daemon {
     complaints: Vec<String>,
     /// The indices of the uplinks that were reported as attached.
     reported: BTreeSet<u32>,
+    /// The control socket.
+    server: Option<Server>,
+    /// What comes by it.
+    requests: mpsc::Receiver<Request>,
     _reservations: Vec<Reservation>,
     _singleton: Singleton,
 }
@@ -65,6 +79,7 @@ impl Daemon {
     /// Names what cannot be done. Nothing is left attached or changed then.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let singleton = Singleton::acquire()?;
+        let socket = config.socket.as_deref().map(Socket::bind).transpose()?;
         let local_ports = local_port_range()?;
         let hz = ticks_per_second();
         // First, so that no change between the snapshot and the watching goes unseen.
@@ -78,11 +93,20 @@ impl Daemon {
         intent.published = published;
         intent.check(&host)?;
 
-        let settings = Settings::new(hz.into(), local_ports);
+        let mut settings = Settings::new(hz.into(), local_ports);
+        for timeout in &config.timeouts {
+            timeout.apply(&mut settings.lifetimes, hz.into());
+        }
         let datapath = Datapath::load(&config.load, &settings)?;
+        // Whoever asks before the loop runs waits for it.
+        let (server, requests) = match socket.map(Server::start).transpose()? {
+            Some((server, requests)) => (Some(server), requests),
+            None => (None, mpsc::channel(1).1),
+        };
         let mut daemon = Daemon {
             intent,
             datapath,
+            lifetimes: settings.lifetimes,
             sysctls: Sysctls::new(),
             watcher,
             handle,
@@ -91,6 +115,8 @@ impl Daemon {
             refused: 0,
             complaints: Vec::new(),
             reported: BTreeSet::new(),
+            server,
+            requests,
             _reservations: reservations,
             _singleton: singleton,
         };
@@ -132,6 +158,7 @@ impl Daemon {
                     self.follow().await;
                     next_look = Instant::now() + LOOK_AGAIN_AFTER;
                 }
+                Some(request) = self.requests.recv() => self.answer(request),
                 _ = sweep.tick() => {
                     // Also what announces nothing: a sysctl that somebody has set back.
                     self.follow().await;
@@ -161,11 +188,7 @@ impl Daemon {
             warn!("reading drops: {error}");
             Vec::new()
         });
-        Report {
-            published: self.intent.published.clone(),
-            totals,
-            drops,
-        }
+        Report::new(&self.intent.published, &totals, &drops)
     }
 
     /// Brings the datapath in step with the host as it is now. What fails now is tried again at the
@@ -213,6 +236,7 @@ impl Daemon {
     }
 
     async fn detach(&mut self) {
+        self.server = None;
         let detached = self.datapath.detach_all();
         self.remove_qdiscs(detached.qdiscs).await;
         if let Err(error) = self.sysctls.restore() {

@@ -4,14 +4,18 @@
 //! - [`cli`]: the commands, a file each.
 //! - [`daemon`]: `portnat run`, which keeps the datapath in step with the world; [`report`] is what
 //!   it has to tell.
+//! - [`control`]: the socket by which the commands ask the daemon. [`flows`]: flows as they are told
+//!   there.
 //! - [`spec`]: Docker's `-p` grammar. [`model`]: what should be, as pure functions.
 //! - [`net`]: netlink, sysctls and sockets. [`datapath`]: programs and maps, the only room that
 //!   knows aya.
 //! - [`lab`]: hosts made out of network namespaces, for the demo and the tests.
 
 pub mod cli;
+pub mod control;
 pub mod daemon;
 pub mod datapath;
+pub mod flows;
 pub mod lab;
 pub mod model;
 pub mod net;

@@ -2,30 +2,67 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use comfy_table::{CellAlignment, Table, presets};
 use portnat_common::DropReason;
+use serde::{Deserialize, Serialize};
 
 use crate::datapath::PortTotals;
+use crate::flows::Transport;
 use crate::model::PublishedPort;
 
-/// The published ports, what came through each, and what was dropped.
-#[derive(Clone, Debug)]
+/// The published ports, what came through each, and what was dropped. Its fields are those of the
+/// JSON, see `docs/api.md`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The published ports.
-    pub published: Vec<PublishedPort>,
-    /// What came through them, by their ids.
-    pub totals: BTreeMap<u32, PortTotals>,
+    pub ports: Vec<PortReport>,
     /// Dropped packets by reason.
-    pub drops: Vec<(DropReason, u64)>,
+    pub dropped: BTreeMap<String, u64>,
+}
+
+/// A published port and what came through it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortReport {
+    /// The host's address; the unspecified one stands for all.
+    pub address: IpAddr,
+    /// The host's port.
+    pub port: u16,
+    /// The transport protocol of both ports.
+    pub protocol: Transport,
+    /// The target's address.
+    pub target: IpAddr,
+    /// The target's port.
+    pub target_port: u16,
+    /// What came through.
+    #[serde(flatten)]
+    pub totals: PortTotals,
 }
 
 impl Report {
-    /// What came through a port.
+    /// A report of these ports, whose totals are found by their ids.
     #[must_use]
-    pub fn of(&self, port: &PublishedPort) -> PortTotals {
-        self.totals.get(&port.id).copied().unwrap_or_default()
+    pub fn new(
+        published: &[PublishedPort],
+        totals: &BTreeMap<u32, PortTotals>,
+        drops: &[(DropReason, u64)],
+    ) -> Self {
+        let port = |port: &PublishedPort| PortReport {
+            address: port.address,
+            port: port.port.get(),
+            protocol: Transport(port.protocol.number()),
+            target: port.target.ip(),
+            target_port: port.target.port(),
+            totals: totals.get(&port.id).copied().unwrap_or_default(),
+        };
+        Report {
+            ports: published.iter().map(port).collect(),
+            dropped: drops
+                .iter()
+                .map(|(reason, packets)| (reason.to_string(), *packets))
+                .collect(),
+        }
     }
 }
 
@@ -41,22 +78,17 @@ impl fmt::Display for Report {
             "PACKETS OUT",
             "BYTES OUT",
         ]);
-        for port in &self.published {
-            let totals = self.of(port);
-            let mut row = vec![
-                format!(
-                    "{}/{}",
-                    SocketAddr::new(port.address, port.port.get()),
-                    port.protocol
-                ),
-                port.target.to_string(),
-            ];
+        for port in &self.ports {
+            let host = SocketAddr::new(port.address, port.port);
+            let target = SocketAddr::new(port.target, port.target_port);
+            let mut row = vec![format!("{host}/{}", port.protocol), target.to_string()];
+            let traffic = &port.totals.traffic;
             let numbers = [
-                totals.flows,
-                totals.packets_in,
-                totals.bytes_in,
-                totals.packets_out,
-                totals.bytes_out,
+                port.totals.flows,
+                traffic.packets_in,
+                traffic.bytes_in,
+                traffic.packets_out,
+                traffic.bytes_out,
             ];
             row.extend(numbers.map(|number| number.to_string()));
             table.add_row(row);
@@ -68,7 +100,7 @@ impl fmt::Display for Report {
             }
         }
         f.write_str(&table.trim_fmt())?;
-        for (reason, packets) in &self.drops {
+        for (reason, packets) in &self.dropped {
             write!(f, "\ndropped {packets} ({reason})")?;
         }
         Ok(())
@@ -78,11 +110,11 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flows::Traffic;
     use crate::spec::Protocol;
     use std::num::NonZeroU16;
 
-    #[test]
-    fn numbers_stand_under_their_headings() {
+    fn report() -> Report {
         let port = PublishedPort {
             id: 1,
             address: std::net::Ipv4Addr::UNSPECIFIED.into(),
@@ -92,16 +124,18 @@ mod tests {
         };
         let totals = PortTotals {
             flows: 1,
-            packets_in: 6,
-            bytes_in: 400,
-            ..Default::default()
+            traffic: Traffic {
+                packets_in: 6,
+                bytes_in: 400,
+                ..Default::default()
+            },
         };
-        let report = Report {
-            published: vec![port],
-            totals: [(1, totals)].into(),
-            drops: vec![(DropReason::Fragment, 3)],
-        };
-        let text = report.to_string();
+        Report::new(&[port], &[(1, totals)].into(), &[(DropReason::Fragment, 3)])
+    }
+
+    #[test]
+    fn numbers_stand_under_their_headings() {
+        let text = report().to_string();
         let lines: Vec<_> = text.lines().collect();
         assert!(
             lines[1].starts_with("0.0.0.0:8080/tcp   172.17.0.2:80 "),
@@ -110,5 +144,19 @@ mod tests {
         let end = lines[0].find("PACKETS IN").expect("a heading") + "PACKETS IN".len();
         assert_eq!(&lines[1][end - 1..end], "6", "{text}");
         assert_eq!(lines[2], "dropped 3 (fragment)");
+    }
+
+    /// Scripts rely on it: a field may come, none may go.
+    #[test]
+    fn the_fields_that_are_documented() {
+        let json = serde_json::to_string(&report()).expect("JSON");
+        assert_eq!(
+            json,
+            r#"{"ports":[{"address":"0.0.0.0","port":8080,"protocol":"tcp","#.to_owned()
+                + r#""target":"172.17.0.2","target_port":80,"flows":1,"packets_in":6,"#
+                + r#""bytes_in":400,"packets_out":0,"bytes_out":0}],"dropped":{"fragment":3}}"#
+        );
+        let read: Report = serde_json::from_str(&json).expect("our own JSON");
+        assert_eq!(read, report());
     }
 }

@@ -4,11 +4,10 @@
 use crate::address::{Address, Wide};
 use crate::conntrack::{DEAD, State};
 use crate::family::Family;
-use crate::flow::{Direction, Flow, HALF_OPEN, NO_PORT, Translation};
+use crate::flow::{Direction, Flow, NO_PORT, Translation};
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Table, Tables};
 use crate::tuple::Tuple;
-use crate::wire::protocol;
 
 /// What a flow is worth to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +39,8 @@ pub(super) fn life(
     let lifetime = if dead {
         Ticks(0)
     } else {
-        lifetime(settings, protocol, flow, twin)
+        let state = state(protocol, flow, twin);
+        flow.lifetime(protocol, state, &settings.lifetimes)
     };
     if !dead && idle <= lifetime {
         Life::Live
@@ -48,17 +48,6 @@ pub(super) fn life(
         Life::Over
     } else {
         Life::Gone
-    }
-}
-
-/// How long a flow lives without a packet.
-#[inline(always)]
-fn lifetime(settings: &Settings, protocol: u8, flow: &Flow, twin: Option<&Flow>) -> Ticks {
-    let lifetimes = &settings.lifetimes;
-    match protocol {
-        protocol::UDP if flow.flags & HALF_OPEN != 0 => lifetimes.udp_half_open,
-        protocol::TCP if flow.flags & HALF_OPEN != 0 => lifetimes.tcp_opening,
-        _ => state(protocol, flow, twin).lifetime(lifetimes),
     }
 }
 

@@ -56,20 +56,28 @@ fn find<'t, F: Family, T: Tables<F>>(
     Some((flow, twin, gone))
 }
 
-/// Ends the confirmed flow of which one direction has this key. `false` if there is none that lives.
+/// Ends the flow of which one direction has this key. `false` if there is none that lives.
 ///
 /// Another CPU that follows the flow at this very moment can undo it: who must be sure asks again.
 #[inline(always)]
 pub fn end<F: Family, T: Tables<F>>(tables: &T, key: &Tuple<F::Address>) -> bool {
-    let (Some(settings), Some(flow)) = (tables.settings(), tables.flow(Table::Confirmed, key))
-    else {
+    let Some(settings) = tables.settings() else {
         return false;
     };
-    let twin = twin_of::<F, T>(tables, Table::Confirmed, key, flow);
     let now = tables.now();
-    let lives = life(settings, key.protocol, flow, twin, now) == Life::Live;
-    if lives {
-        kill(flow, twin, now);
+    if let Some(flow) = tables.flow(Table::Confirmed, key) {
+        let twin = twin_of::<F, T>(tables, Table::Confirmed, key, flow);
+        let lives = life(settings, key.protocol, flow, twin, now) == Life::Live;
+        if lives {
+            kill(flow, twin, now);
+        }
+        return lives;
     }
+    let Some(flow) = tables.flow(Table::HalfOpen, key) else {
+        return false;
+    };
+    let twin = twin_of::<F, T>(tables, Table::HalfOpen, key, flow);
+    let lives = life(settings, key.protocol, flow, twin, now) == Life::Live;
+    remove::<F, T>(tables, Table::HalfOpen, key, flow, twin);
     lives
 }

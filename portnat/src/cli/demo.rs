@@ -114,12 +114,14 @@ impl HostDaemon {
                 .map(|spec| spec.parse())
                 .collect::<Result<_, _>>()?,
             intent: Intent::default(),
+            timeouts: Vec::new(),
             load: LoadOptions {
                 max_flows: 1024,
                 max_half_open: 1024,
                 attach: AttachMode::Auto,
                 trace: false,
             },
+            socket: None,
         };
         let (ready, is_ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();

@@ -1,12 +1,16 @@
 //! The command line.
 
 mod demo;
+mod flows;
+mod ls;
 mod privileges;
 mod run;
 
-use std::io::IsTerminal as _;
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -30,6 +34,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Ls(ls::Args),
+    Flows(flows::Args),
     Demo(demo::Args),
 }
 
@@ -51,6 +57,8 @@ pub fn main() -> ExitCode {
     start_logging(cli.verbose);
     let result = match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Ls(args) => ls::run(&args),
+        Command::Flows(args) => flows::run(args),
         Command::Demo(args) => demo::run(&args),
     };
     result.unwrap_or_else(|error| {
@@ -72,6 +80,14 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// Prints text to standard output. A reader that has seen enough, as `head` has, is no failure.
+fn print(text: impl Display) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("printing"),
+    }
+}
+
 /// A line without what would move a terminal's cursor: it may quote anything that was typed.
 fn printable(line: &str) -> String {
     line.chars()
@@ -91,8 +107,8 @@ fn start_logging(verbose: bool) {
         LevelFilter::INFO
     };
     let messages = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .without_time();
     // Of the libraries only what concerns the user.

@@ -11,9 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::privileges;
+use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon};
 use crate::datapath::{AttachMode, LoadOptions};
-use crate::model::Intent;
+use crate::model::{Intent, Timeout};
 use crate::report::Report;
 use crate::spec::PublishSpec;
 
@@ -52,6 +53,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
     max_half_open: Option<u32>,
 
+    /// How many seconds a flow lives without a packet in a state: tcp-opening (60), tcp-established
+    /// (8000), tcp-closing (240), udp-half-open (30), udp-unanswered (120), udp-answered (300), icmp
+    /// (60). May be given several times.
+    #[arg(long = "timeout", value_name = "STATE=SECONDS")]
+    timeouts: Vec<Timeout>,
+
     /// How programs are attached to interfaces.
     #[arg(long, value_enum, default_value_t)]
     attach: AttachMode,
@@ -59,6 +66,9 @@ pub(super) struct Args {
     /// Log each dropped packet with the reason.
     #[arg(long)]
     trace: bool,
+
+    #[command(flatten)]
+    socket: SocketArg,
 }
 
 impl Args {
@@ -71,6 +81,7 @@ impl Args {
                 bridges: self.bridges,
                 masquerade: self.masquerade,
             },
+            timeouts: self.timeouts,
             load: LoadOptions {
                 max_flows: self.max_flows,
                 max_half_open: self
@@ -79,6 +90,7 @@ impl Args {
                 attach: self.attach,
                 trace: self.trace,
             },
+            socket: Some(self.socket.socket),
         }
     }
 }

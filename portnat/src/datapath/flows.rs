@@ -1,18 +1,25 @@
-//! Flows are read, and those whose time is over swept out.
+//! Flows are read, ended, and swept out when their time is over.
 
 use std::collections::BTreeMap;
 
 use aya::maps::PerCpuArray;
 use portnat_common::flow::{HALF_OPEN, NO_PORT};
 use portnat_common::settings::SWEPT_AT_ONCE;
-use portnat_common::{Address, FlowRecord, Ip4, Ip6, Side, Total, Tuple};
+use portnat_common::wire::ethernet;
+use portnat_common::{Address, FlowRecord, Ip4, Ip6, Total, Tuple};
+use serde::{Deserialize, Serialize};
 
 use super::error::DatapathError;
-use super::load::{Datapath, SWEEP_FLOWS};
+use super::load::{Datapath, END_FLOW, SHORTEST, SWEEP_FLOWS};
 use super::pod::Plain;
+use super::reader::entries;
+use crate::flows::{JoinedFlow, Traffic};
 
 /// How often the program runs in one call into the kernel.
 const RUNS_AT_ONCE: u32 = 1024;
+
+/// How often a flow is ended that another CPU goes on with at the same moment.
+const ATTEMPTS_TO_END: usize = 8;
 
 /// One family's flow entries at one moment, by their keys.
 pub type Flows<A> = BTreeMap<Tuple<A>, FlowRecord>;
@@ -21,62 +28,119 @@ pub type Flows<A> = BTreeMap<Tuple<A>, FlowRecord>;
 pub trait FlowTable: Address {
     /// The names of the tables, that of the confirmed flows first.
     const TABLES: [&'static str; 3];
+    /// The family's EtherType.
+    const ETHERTYPE: u16;
 }
 
 impl FlowTable for Ip4 {
     const TABLES: [&'static str; 3] = ["FLOWS4", "HALF_TCP4", "HALF_OTHER4"];
+    const ETHERTYPE: u16 = ethernet::ETHERTYPE_IPV4;
 }
 
 impl FlowTable for Ip6 {
     const TABLES: [&'static str; 3] = ["FLOWS6", "HALF_TCP6", "HALF_OTHER6"];
+    const ETHERTYPE: u16 = ethernet::ETHERTYPE_IPV6;
 }
 
 /// What came through a published port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortTotals {
     /// Flows that live.
     pub flows: u64,
-    /// Packets from clients.
-    pub packets_in: u64,
-    /// Bytes from clients, network headers included.
-    pub bytes_in: u64,
-    /// Packets to clients.
-    pub packets_out: u64,
-    /// Bytes to clients.
-    pub bytes_out: u64,
+    /// What they and those before them have carried.
+    #[serde(flatten)]
+    pub traffic: Traffic,
 }
 
-impl PortTotals {
-    /// Adds one direction of a flow. Of a half-open one the packets are in the total already.
-    fn add(&mut self, side: Side, flow: &FlowRecord) {
-        let inbound = flow.is_inbound(side);
-        self.flows += u64::from(inbound);
-        if flow.flags & HALF_OPEN != 0 {
-            return;
-        }
-        let (packets, bytes) = if inbound {
-            (&mut self.packets_in, &mut self.bytes_in)
-        } else {
-            (&mut self.packets_out, &mut self.bytes_out)
-        };
-        *packets = packets.wrapping_add(flow.packets);
-        *bytes = bytes.wrapping_add(flow.bytes);
-    }
-}
-
-impl From<Total> for PortTotals {
-    fn from(total: Total) -> Self {
-        PortTotals {
-            flows: 0,
-            packets_in: total.packets_in,
-            bytes_in: total.bytes_in,
-            packets_out: total.packets_out,
-            bytes_out: total.bytes_out,
+/// Adds the flows that live to what others have carried, by the published port's id. The others'
+/// include the half-open ones', whose packets are counted as they come.
+pub fn add_living<A: Address>(totals: &mut BTreeMap<u32, PortTotals>, flows: &Flows<A>) {
+    for flow in JoinedFlow::all(flows).filter(|flow| flow.port_id() != NO_PORT) {
+        let totals = totals.entry(flow.port_id()).or_default();
+        totals.flows += 1;
+        if flow.lead.record.flags & HALF_OPEN == 0 {
+            totals.traffic += flow.traffic();
         }
     }
 }
 
 impl Datapath {
+    /// All flow entries of a family. What comes and goes meanwhile may or may not be among them.
+    ///
+    /// # Errors
+    /// A table cannot be read.
+    pub fn flows<A: FlowTable>(&mut self) -> Result<Flows<A>, DatapathError> {
+        let bound = self.bound();
+        let mut flows = Flows::new();
+        for table in A::TABLES {
+            let map = self.hash::<Tuple<A>, FlowRecord>(table)?;
+            entries(&map, bound, || true, &mut flows)
+                .map_err(|error| DatapathError::table(table, error))?;
+        }
+        Ok(flows)
+    }
+
+    /// What came through each published port in flows that have ended or are half-open, by the
+    /// port's id.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub fn ended(&mut self) -> Result<BTreeMap<u32, PortTotals>, DatapathError> {
+        const TABLE: &str = "TOTALS";
+        let failed = |error| DatapathError::table(TABLE, error);
+        let mut totals = BTreeMap::new();
+        for entry in self.hash::<u32, Total>(TABLE)?.iter() {
+            let (Plain(port_id), Plain(total)) = entry.map_err(failed)?;
+            let traffic = Traffic {
+                packets_in: total.packets_in,
+                bytes_in: total.bytes_in,
+                packets_out: total.packets_out,
+                bytes_out: total.bytes_out,
+            };
+            totals.insert(port_id, PortTotals { flows: 0, traffic });
+        }
+        Ok(totals)
+    }
+
+    /// What came through each published port since the start, by the port's id.
+    ///
+    /// # Errors
+    /// A table cannot be read.
+    pub fn totals(&mut self) -> Result<BTreeMap<u32, PortTotals>, DatapathError> {
+        let mut totals = self.ended()?;
+        add_living(&mut totals, &self.flows::<Ip4>()?);
+        add_living(&mut totals, &self.flows::<Ip6>()?);
+        Ok(totals)
+    }
+
+    /// Ends the flow of which the entry under `key` is a direction. Its next packet finds nothing,
+    /// and may begin another. Returns whether there was one that lived.
+    ///
+    /// # Errors
+    /// The kernel does not run the program.
+    pub fn end<A: FlowTable>(&mut self, key: &Tuple<A>) -> Result<bool, DatapathError> {
+        let mut frame = [0; SHORTEST];
+        frame[ethernet::ETHERTYPE..ethernet::HEADER_LEN]
+            .copy_from_slice(&A::ETHERTYPE.to_be_bytes());
+        let key = [
+            bytemuck::bytes_of(&key.src),
+            bytemuck::bytes_of(&key.dst),
+            &key.pack().to_ne_bytes(),
+        ]
+        .concat();
+        frame[ethernet::HEADER_LEN..][..key.len()].copy_from_slice(&key);
+        let mut ended = false;
+        for _ in 0..ATTEMPTS_TO_END {
+            // A packet that was in the middle of it can have undone it: asked once more, there is
+            // no flow to end.
+            if self.test_run(END_FLOW, &frame, 0)?.0 == 0 {
+                break;
+            }
+            ended = true;
+        }
+        Ok(ended)
+    }
+
     /// Has the datapath examine every flow once, and remove those whose time is over. Flows that
     /// begin do the same to two others each; this is for when none do.
     ///
@@ -98,48 +162,5 @@ impl Datapath {
             runs -= slice;
         }
         Ok(())
-    }
-
-    /// What came through each published port since the start, by the port's id.
-    ///
-    /// # Errors
-    /// A table cannot be read.
-    pub fn totals(&mut self) -> Result<BTreeMap<u32, PortTotals>, DatapathError> {
-        const TABLE: &str = "TOTALS";
-        let failed = |error| DatapathError::table(TABLE, error);
-        let mut totals = BTreeMap::new();
-        for entry in self.hash::<u32, Total>(TABLE)?.iter() {
-            let (Plain(port_id), Plain(total)) = entry.map_err(failed)?;
-            totals.insert(port_id, PortTotals::from(total));
-        }
-        let v4 = self.flows::<Ip4>()?.into_iter();
-        let v6 = self.flows::<Ip6>()?.into_iter();
-        let flows = v4
-            .map(|(key, flow)| (key.side, flow))
-            .chain(v6.map(|(key, flow)| (key.side, flow)));
-        for (side, flow) in flows.filter(|(_, flow)| flow.port_id != NO_PORT) {
-            totals.entry(flow.port_id).or_default().add(side, &flow);
-        }
-        Ok(totals)
-    }
-
-    /// All flow entries of a family. What comes and goes meanwhile may or may not be among them.
-    ///
-    /// # Errors
-    /// The table cannot be read.
-    pub fn flows<A: FlowTable>(&mut self) -> Result<Flows<A>, DatapathError> {
-        let mut flows = Flows::new();
-        for table in A::TABLES {
-            // The kernel begins again where the key it was to go on from is gone: under heavy change
-            // the walk would not end by itself.
-            let bound = 2 * self.capacity;
-            let map = self.hash::<Tuple<A>, FlowRecord>(table)?;
-            for entry in map.iter().take(bound) {
-                let (Plain(key), Plain(flow)) =
-                    entry.map_err(|error| DatapathError::table(table, error))?;
-                flows.entry(key).or_insert(flow);
-            }
-        }
-        Ok(flows)
     }
 }

@@ -27,8 +27,11 @@ const KNOWS_IPV6_FLAG: &str = "knows_ipv6_flag";
 /// The name of the program that removes flows whose time is over.
 pub(super) const SWEEP_FLOWS: &str = "sweep_flows";
 
+/// The name of the program that ends a flow.
+pub(super) const END_FLOW: &str = "end_flow";
+
 /// Length in bytes of a packet that every kernel takes for a test run.
-const SHORTEST: usize = 64;
+pub(super) const SHORTEST: usize = 64;
 
 /// How the datapath is loaded.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +89,7 @@ impl Datapath {
         };
         let names: Vec<_> = Hook::PROGRAMS
             .into_iter()
-            .chain([CLOCK, KNOWS_IPV6_FLAG, SWEEP_FLOWS])
+            .chain([CLOCK, KNOWS_IPV6_FLAG, SWEEP_FLOWS, END_FLOW])
             .collect();
         for name in names {
             datapath.ensure_loaded(name)?;

@@ -2,7 +2,8 @@
 //!
 //! [`Datapath::load`] brings programs and maps into the kernel, [`Datapath::apply`] makes tables
 //! and attachments what the model wants, [`Datapath::flows`] and [`Datapath::drops`] read what the
-//! programs have counted. Dropping it detaches everything.
+//! programs have counted; a [`FlowReader`] reads flows from another thread. Dropping it detaches
+//! everything.
 
 mod attach;
 mod error;
@@ -10,10 +11,12 @@ mod flows;
 mod load;
 mod messages;
 mod pod;
+mod reader;
 mod tables;
 
 pub use attach::{AttachMode, Hook};
 pub use error::DatapathError;
-pub use flows::{FlowTable, Flows, PortTotals};
+pub use flows::{FlowTable, Flows, PortTotals, add_living};
 pub use load::{Datapath, LoadOptions};
+pub use reader::FlowReader;
 pub use tables::Attached;

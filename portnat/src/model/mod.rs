@@ -3,6 +3,7 @@
 
 mod published;
 mod tables;
+mod timeout;
 mod uplink_bridges;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
 pub use published::{PublishError, PublishedPort, allocate};
 pub use tables::{Prefix, Tables};
+pub use timeout::Timeout;
 pub use uplink_bridges::UplinkBridges;
 
 /// What the user asked for.

@@ -58,6 +58,13 @@ pub enum PublishError {
 }
 
 impl PublishedPort {
+    /// The host's side, as `0.0.0.0:8080/tcp`.
+    #[must_use]
+    pub fn host(&self) -> String {
+        let host = SocketAddr::new(self.address, self.port.get());
+        format!("{host}/{}", self.protocol)
+    }
+
     /// Whether both would answer at some address.
     fn overlaps(&self, address: IpAddr, port: NonZeroU16, protocol: Protocol) -> bool {
         self.port == port
@@ -71,15 +78,7 @@ impl PublishedPort {
 
 impl fmt::Display for PublishedPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PublishedPort {
-            address,
-            port,
-            protocol,
-            target,
-            ..
-        } = self;
-        let host = SocketAddr::new(*address, port.get());
-        write!(f, "{host}/{protocol} -> {target}")
+        write!(f, "{} -> {}", self.host(), self.target)
     }
 }
 

@@ -193,6 +193,21 @@ fn a_target_that_is_the_host_itself() {
 }
 
 #[test]
+fn a_control_socket_that_cannot_be() {
+    let lab = lab();
+    let long = format!("/tmp/{}", "x".repeat(108));
+    for (path, words) in [
+        ("/nowhere/at/all.sock", "no such file or directory"),
+        ("/dev/null/portnat.sock", "not a directory"),
+        (PORTNAT, "no socket"),
+        (&long, "shorter than SUN_LEN"),
+    ] {
+        let line = refused(&lab, FAILURE, &["--socket", path]);
+        assert!(line.contains(path) && line.contains(words), "{line}");
+    }
+}
+
+#[test]
 fn a_loopback_address() {
     let spec = "127.0.0.1:8080:80/tcp@172.17.0.2";
     let line = refused(&lab(), FAILURE, &["-p", spec]);

@@ -1,6 +1,7 @@
 //! The real binary, started in a namespace, listened to and stopped.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -9,11 +10,15 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use portnat::lab::{Lab, Namespace};
+use tempfile::TempDir;
 
 use crate::support::{INTERVAL, PATIENCE};
 
 /// The binary under test.
 pub(crate) const PORTNAT: &str = env!("CARGO_BIN_EXE_portnat");
+
+/// The name of a control socket.
+const SOCKET: &str = "portnat.sock";
 
 /// A running `portnat`. It is killed when dropped; what it said is shown if a test fails.
 ///
@@ -23,6 +28,8 @@ pub(crate) struct Daemon {
     said: Arc<Said>,
     /// How many lines of it were awaited already.
     heard: usize,
+    /// Where its control socket is, unless it was told otherwise.
+    folder: Option<TempDir>,
 }
 
 /// What a process has written to standard error.
@@ -65,14 +72,22 @@ impl Daemon {
         daemon
     }
 
-    /// The same, without waiting for anything. The flow table is small unless told otherwise.
+    /// The same, without waiting for anything. The flow table is small and the control socket one of
+    /// its own unless told otherwise.
     pub(crate) fn start(namespace: &Namespace, arguments: &[&str]) -> Self {
         let mut command = namespace.command(PORTNAT);
         command.arg("run").args(arguments);
         if !arguments.contains(&"--max-flows") {
             command.args(["--max-flows", "4096"]);
         }
-        Self::spawn(command)
+        let folder = (!arguments.contains(&"--socket")).then(|| {
+            let folder = tempfile::tempdir().expect("a directory");
+            command.arg("--socket").arg(folder.path().join(SOCKET));
+            folder
+        });
+        let mut daemon = Self::spawn(command);
+        daemon.folder = folder;
+        daemon
     }
 
     /// Starts a command that is complete but for its standard streams.
@@ -95,7 +110,38 @@ impl Daemon {
             process,
             said,
             heard: 0,
+            folder: None,
         }
+    }
+
+    /// Its control socket, where that is one of its own.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let folder = self.folder.as_ref().expect("was not told otherwise");
+        folder.path().join(SOCKET)
+    }
+
+    /// Runs another command of portnat, about this one.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(PORTNAT);
+        command.args(arguments).arg("--socket").arg(self.socket());
+        let mut asking = Self::spawn(command);
+        // It may say more than a pipe holds, and gives up by itself in the end.
+        let mut stdout = String::new();
+        let read = asking.stdout().read_to_string(&mut stdout);
+        read.expect("text");
+        Ended {
+            stdout,
+            ..asking.wait()
+        }
+    }
+
+    /// The same, for a command that has to work; returns what it prints.
+    #[track_caller]
+    pub(crate) fn told(&self, arguments: &[&str]) -> String {
+        let ended = self.ask(arguments);
+        assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
+        assert_eq!(ended.stderr, [""; 0], "{ended:#?}");
+        ended.stdout
     }
 
     /// Waits for a line of standard error that contains `pattern` and comes after the last one that

@@ -8,6 +8,7 @@
 //! - [`masquerade`], [`traffic`]: what passes and what does not.
 //! - [`hairpin`]: from containers by the host's addresses. [`ipv6`]: the other family.
 //! - [`icmp`]: errors about what was translated.
+//! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
 //!
@@ -18,9 +19,11 @@ mod addresses;
 mod bad_input;
 mod base;
 mod beside_docker;
+mod control;
 mod daemon;
 mod demo;
 mod firewall;
+mod flows;
 mod hairpin;
 mod icmp;
 mod ipv6;

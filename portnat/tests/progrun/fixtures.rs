@@ -1,10 +1,11 @@
 //! Named packets, one by one.
 
+use portnat::flows::JoinedFlow;
 use portnat::net::ticks_per_second;
 use portnat::spec::Protocol;
 use portnat_common::flow::HALF_OPEN;
 use portnat_common::wire::{protocol, tcp};
-use portnat_common::{DropReason, Ip4, Ticks};
+use portnat_common::{DropReason, Ip4, Ip6, Lifetimes, Ticks};
 
 use crate::support::packet::Carries::{self, EchoReply, EchoRequest, Tcp, Udp, UdpUnchecked};
 use crate::support::packet::{Packet, packet};
@@ -301,7 +302,13 @@ fn flows_whose_time_is_over_are_swept_out_and_remembered() {
     let totals = host.datapath.totals().expect("reading totals");
     let counted: Vec<_> = totals
         .values()
-        .map(|port| (port.flows, port.packets_in, port.packets_out))
+        .map(|port| {
+            (
+                port.flows,
+                port.traffic.packets_in,
+                port.traffic.packets_out,
+            )
+        })
         .collect();
     assert_eq!(
         counted,
@@ -323,4 +330,47 @@ fn flows_that_begin_make_room() {
     let flows = host.datapath.flows::<Ip4>().expect("reading flows");
     let udp = flows.keys().filter(|key| key.protocol == protocol::UDP);
     assert_eq!((udp.count(), flows.len()), (0, 6));
+}
+
+#[test]
+fn a_flow_that_is_ended_is_dead_and_a_half_open_one_gone() {
+    let mut host = hasty();
+    three_flows(&mut host);
+    host.ingress(&packet(SYN, "203.0.113.9:1", HOST).frame());
+    let flows = host.datapath.flows::<Ip4>().expect("reading flows");
+    assert_eq!(flows.len(), 8);
+    for flow in JoinedFlow::all(&flows) {
+        let key = flow.lead.key;
+        let mut end = || host.datapath.end(&key).expect("running");
+        // UDP lives for no tick here, and may be over already.
+        let was_there = end();
+        assert!(was_there || key.protocol == protocol::UDP, "{key:?}");
+        assert!(!end(), "{key:?} twice");
+    }
+    let flows = host.datapath.flows::<Ip4>().expect("reading flows");
+    assert_eq!(flows.len(), 6);
+    let (now, lifetimes) = (
+        host.datapath.now().expect("the time"),
+        Lifetimes::standard(ticks_per_second().into()),
+    );
+    for flow in JoinedFlow::all(&flows).filter(|flow| flow.lead.key.protocol == protocol::TCP) {
+        assert!(flow.is_over(now, &lifetimes));
+    }
+    // Nor does an answer find it any more.
+    let (verdict, frame) = host.egress(&packet(Tcp(tcp::ACK), TARGET, CLIENT).frame());
+    assert_eq!(verdict, SHOT, "{frame:x?}");
+}
+
+#[test]
+fn a_reader_reads_what_the_datapath_does_until_it_is_told_to_stop() {
+    let mut host = web();
+    host.ingress(&packet(Udp, CLIENT, HOST).frame());
+    let reader = host.datapath.flow_reader().expect("a reader");
+    host.ingress(&packet(SYN, CLIENT, HOST).frame());
+    let flows = host.datapath.flows::<Ip4>().expect("reading flows");
+    assert_eq!(flows.len(), 4);
+    let read = |go_on| reader.read::<Ip4>(|| go_on).expect("reading flows");
+    assert_eq!([read(true), read(false)], [Some(flows), None]);
+    let others = reader.read::<Ip6>(|| true).expect("reading flows");
+    assert_eq!(others.map(|flows| flows.len()), Some(0));
 }

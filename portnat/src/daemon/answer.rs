@@ -1,0 +1,48 @@
+//! What comes by the control socket.
+
+use tracing::debug;
+
+use super::Daemon;
+use crate::control::{FlowKeys, Look, Request};
+use crate::datapath::{DatapathError, FlowTable};
+use crate::net::ticks_per_second;
+
+impl Daemon {
+    /// Does what is asked; whoever asked may not wait for it any more.
+    pub(super) fn answer(&mut self, request: Request) {
+        let heard = match request {
+            Request::Look(answer) => answer.send(self.look()).is_ok(),
+            Request::End(keys, answer) => answer.send(self.end(&keys)).is_ok(),
+        };
+        if !heard {
+            debug!("nobody waits for an answer at the control socket any more");
+        }
+    }
+
+    fn look(&mut self) -> Result<Look, DatapathError> {
+        Ok(Look {
+            published: self.intent.published.clone(),
+            ended: self.datapath.ended()?,
+            drops: self.datapath.drops()?,
+            flows: self.datapath.flow_reader()?,
+            now: self.datapath.now()?,
+            hz: ticks_per_second(),
+            lifetimes: self.lifetimes,
+        })
+    }
+
+    fn end(&mut self, keys: &FlowKeys) -> Result<u64, DatapathError> {
+        Ok(self.end_family(&keys.v4)? + self.end_family(&keys.v6)?)
+    }
+
+    fn end_family<A: FlowTable>(
+        &mut self,
+        keys: &[portnat_common::Tuple<A>],
+    ) -> Result<u64, DatapathError> {
+        let mut ended = 0;
+        for key in keys {
+            ended += u64::from(self.datapath.end(key)?);
+        }
+        Ok(ended)
+    }
+}

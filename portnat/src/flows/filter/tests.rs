@@ -1,0 +1,175 @@
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+
+use super::*;
+use crate::flows::{Ends, Traffic};
+use crate::spec::Protocol;
+
+fn ends(source: &str, destination: &str) -> Ends {
+    let [source, destination]: [SocketAddr; 2] =
+        [source, destination].map(|text| text.parse().expect("an address"));
+    Ends {
+        source: source.ip(),
+        source_port: source.port(),
+        destination: destination.ip(),
+        destination_port: destination.port(),
+    }
+}
+
+/// A client's flow through the published port 8080, and a container's to the outside.
+fn flows() -> [(ListedFlow, Option<PublishedPort>); 2] {
+    let port = PublishedPort {
+        id: 1,
+        address: std::net::Ipv4Addr::UNSPECIFIED.into(),
+        port: NonZeroU16::new(8080).expect("not 0"),
+        protocol: Protocol::Tcp,
+        target: "172.17.0.2:80".parse().expect("an address"),
+    };
+    let published = ListedFlow {
+        protocol: Transport(6),
+        state: "established".into(),
+        half_open: false,
+        age_seconds: 61,
+        idle_seconds: 0,
+        published: Some("0.0.0.0:8080/tcp".to_owned()),
+        original: ends("192.0.2.10:51000", "192.0.2.1:8080"),
+        translated: ends("192.0.2.10:51000", "172.17.0.2:80"),
+        traffic: Traffic::default(),
+    };
+    let masqueraded = ListedFlow {
+        protocol: Transport(17),
+        state: "unanswered".into(),
+        published: None,
+        original: ends("172.17.0.2:5000", "198.51.100.7:53"),
+        translated: ends("192.0.2.1:5000", "198.51.100.7:53"),
+        ..published.clone()
+    };
+    [(published, Some(port)), (masqueraded, None)]
+}
+
+/// Which of both are meant.
+fn meant(filter: &FlowFilter) -> [bool; 2] {
+    flows().map(|(flow, port)| filter.matches(&flow, port.as_ref()))
+}
+
+const BOTH: [bool; 2] = [true, true];
+const PUBLISHED: [bool; 2] = [true, false];
+const MASQUERADED: [bool; 2] = [false, true];
+const NEITHER: [bool; 2] = [false, false];
+
+#[test]
+fn by_the_published_port() {
+    for (text, expected) in [
+        ("8080", PUBLISHED),
+        ("8080/tcp", PUBLISHED),
+        ("8080/udp", NEITHER),
+        ("80", NEITHER),
+        ("0.0.0.0:8080", PUBLISHED),
+        ("192.0.2.1:8080/TCP", PUBLISHED),
+        ("192.0.2.2:8080", NEITHER),
+        ("[::]:8080", NEITHER),
+    ] {
+        let port = Some(text.parse().expect(text));
+        let filter = FlowFilter {
+            port,
+            ..Default::default()
+        };
+        assert_eq!(meant(&filter), expected, "{text}");
+    }
+}
+
+#[test]
+fn by_the_target() {
+    for (text, expected) in [
+        ("172.17.0.2", PUBLISHED),
+        ("172.17.0.2:80", PUBLISHED),
+        ("172.17.0.2:8080", NEITHER),
+        ("198.51.100.7:53", MASQUERADED),
+        ("0.0.0.0/0", BOTH),
+        ("::/0", NEITHER),
+    ] {
+        let target = Some(text.parse().expect(text));
+        let filter = FlowFilter {
+            target,
+            ..Default::default()
+        };
+        assert_eq!(meant(&filter), expected, "{text}");
+    }
+}
+
+#[test]
+fn by_the_client() {
+    for (text, expected) in [
+        ("192.0.2.10", PUBLISHED),
+        ("::ffff:192.0.2.10", PUBLISHED),
+        ("192.0.2.0/24", PUBLISHED),
+        // A host's bits do not matter behind a prefix.
+        ("192.0.2.200/24:51000", PUBLISHED),
+        ("192.0.2.0/24:51001", NEITHER),
+        ("172.16.0.0/12:5000", MASQUERADED),
+    ] {
+        let client = Some(text.parse().expect(text));
+        let filter = FlowFilter {
+            client,
+            ..Default::default()
+        };
+        assert_eq!(meant(&filter), expected, "{text}");
+    }
+}
+
+#[test]
+fn by_everything_that_is_said() {
+    let mut filter = FlowFilter::default();
+    assert!(filter.is_everything());
+    assert_eq!(meant(&filter), BOTH);
+    filter.proto = Some(Transport(17));
+    assert!(!filter.is_everything());
+    assert_eq!(meant(&filter), MASQUERADED);
+    filter.client = Some("192.0.2.10".parse().expect("an address"));
+    assert_eq!(meant(&filter), NEITHER);
+}
+
+#[test]
+fn each_spelling_is_read_again() {
+    for text in ["8080", "8080/tcp", "192.0.2.1:8080", "[::1]:8080/udp"] {
+        let filter: PortFilter = text.parse().expect(text);
+        assert_eq!(filter.to_string(), text);
+    }
+    for (text, canonical) in [
+        ("172.17.0.2", "172.17.0.2/32"),
+        ("172.17.0.0/16:80", "172.17.0.0/16:80"),
+        ("fd00::2", "fd00::2/128"),
+        // No port: it is an address.
+        ("fd00::2:80", "fd00::2:80/128"),
+        ("[fd00::2]", "fd00::2/128"),
+        ("[fd00::2]:80", "[fd00::2/128]:80"),
+        ("[fd00::/8]:80", "[fd00::/8]:80"),
+    ] {
+        let filter: EndFilter = text.parse().expect(text);
+        assert_eq!(filter.to_string(), canonical, "{text}");
+        assert_eq!(canonical.parse(), Ok(filter));
+    }
+}
+
+#[test]
+fn what_makes_no_sense() {
+    for text in [
+        "", "0", "65536", "-1", "+80", "http", "8080/", "8080/xyz", ":8080", "host:80", "::8080:",
+    ] {
+        assert!(text.parse::<PortFilter>().is_err(), "{text}");
+    }
+    for text in [
+        "",
+        "web",
+        "172.17.0.2:",
+        "172.17.0.2:+80",
+        "172.17.0.2:65536",
+        "172.17.0.0/33",
+        "fd00::/64:80",
+        "[fd00::2]80",
+        "[fd00::2",
+        ":80",
+    ] {
+        assert!(text.parse::<EndFilter>().is_err(), "{text}");
+    }
+}
