@@ -3,8 +3,9 @@
 use crate::address::Address;
 use crate::family::{Family, Fragment, Network};
 use crate::packet::Packet;
+use crate::signals::Signals;
 use crate::tuple::{Side, Tuple};
-use crate::wire::{icmp, protocol, tcp, udp};
+use crate::wire::{icmp, protocol, sctp, tcp, udp};
 
 /// What the transport header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,20 +14,36 @@ pub struct Transport {
     pub src_port: u16,
     /// Destination port, or the identifier of the answer to an ICMP query.
     pub dst_port: u16,
-    /// The TCP flags; zero for other protocols.
-    pub tcp_flags: u8,
+    /// What it says about its connection.
+    pub signals: Signals,
     /// Where the source port lies in the packet, in bytes from its start.
     pub src_port_at: usize,
     /// Where the destination port lies.
     pub dst_port_at: usize,
     /// Where the checksum lies.
     pub checksum_at: usize,
-    /// Whether this answers an ICMP query.
-    pub answers_query: bool,
-    /// Whether the checksum covers the addresses.
-    pub pseudo_header: bool,
-    /// Whether a checksum of 0 means that there is none.
-    pub checksum_optional: bool,
+    /// What kind of checksum it is.
+    pub checksum: Checksum,
+    /// Length of the transport header and all behind it, in bytes.
+    pub length: usize,
+}
+
+/// What a transport checksum is, and what it covers beside the transport header and its payload.
+///
+/// Not an enum: that would be made from [`Transport::forget`]'s bits by branches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Checksum(u8);
+
+impl Checksum {
+    /// The Internet checksum, of nothing else (ICMP).
+    pub const PLAIN: Checksum = Checksum(0);
+    /// The Internet checksum, of the addresses too (TCP, ICMPv6).
+    pub const PSEUDO: Checksum = Checksum(1);
+    /// The same, and 0 means that there is none (UDP).
+    pub const OPTIONAL_PSEUDO: Checksum = Checksum(2);
+    /// CRC32c, of nothing else (SCTP).
+    pub const CRC32C: Checksum = Checksum(3);
 }
 
 /// Why there is nothing to translate in a packet.
@@ -36,7 +53,7 @@ pub enum Untranslatable {
     Fragment,
     /// An ICMP error, which is about another packet.
     Error,
-    /// Not TCP, UDP or ICMP.
+    /// Not TCP, UDP, SCTP or ICMP.
     Protocol,
     /// The packet ends before its transport header does.
     Truncated,
@@ -63,13 +80,12 @@ impl Transport {
                 Ok(Transport {
                     src_port: header.src_port.get(),
                     dst_port: header.dst_port.get(),
-                    tcp_flags: header.flags,
+                    signals: Signals::tcp(header.flags),
                     src_port_at: at + tcp::SRC_PORT,
                     dst_port_at: at + tcp::DST_PORT,
                     checksum_at: at + tcp::CHECKSUM,
-                    answers_query: false,
-                    pseudo_header: true,
-                    checksum_optional: false,
+                    checksum: Checksum::PSEUDO,
+                    length: room,
                 })
             }
             protocol::UDP => {
@@ -77,13 +93,31 @@ impl Transport {
                 Ok(Transport {
                     src_port: header.src_port.get(),
                     dst_port: header.dst_port.get(),
-                    tcp_flags: 0,
+                    signals: Signals::DATAGRAM,
                     src_port_at: at + udp::SRC_PORT,
                     dst_port_at: at + udp::DST_PORT,
                     checksum_at: at + udp::CHECKSUM,
-                    answers_query: false,
-                    pseudo_header: true,
-                    checksum_optional: true,
+                    checksum: Checksum::OPTIONAL_PSEUDO,
+                    length: room,
+                })
+            }
+            protocol::SCTP => {
+                if room < sctp::MIN_LEN {
+                    return Err(Untranslatable::Truncated);
+                }
+                let header: sctp::Header = header(packet, at, room)?;
+                // Of several packets in one, which a device is to cut, the chunks may lie where they
+                // cannot be read in place; those carry data.
+                let first_chunk = packet.read(at + sctp::FIRST_CHUNK);
+                Ok(Transport {
+                    src_port: header.src_port.get(),
+                    dst_port: header.dst_port.get(),
+                    signals: Signals::sctp(first_chunk.unwrap_or(sctp::chunk::DATA)),
+                    src_port_at: at + sctp::SRC_PORT,
+                    dst_port_at: at + sctp::DST_PORT,
+                    checksum_at: at + sctp::CHECKSUM,
+                    checksum: Checksum::CRC32C,
+                    length: room,
                 })
             }
             number if number == F::ICMP => {
@@ -106,13 +140,20 @@ impl Transport {
                 Ok(Transport {
                     src_port,
                     dst_port,
-                    tcp_flags: 0,
+                    signals: if answers_query {
+                        Signals::QUERY_ANSWER
+                    } else {
+                        Signals::DATAGRAM
+                    },
                     src_port_at: at + icmp::IDENTIFIER,
                     dst_port_at: at + icmp::IDENTIFIER,
                     checksum_at: at + icmp::CHECKSUM,
-                    answers_query,
-                    pseudo_header: F::ICMP_PSEUDO_HEADER,
-                    checksum_optional: false,
+                    checksum: if F::ICMP_PSEUDO_HEADER {
+                        Checksum::PSEUDO
+                    } else {
+                        Checksum::PLAIN
+                    },
+                    length: room,
                 })
             }
             _ => Err(Untranslatable::Protocol),
@@ -125,10 +166,10 @@ impl Transport {
     pub fn forget<P: Packet>(&mut self, packet: &P, protocol: &mut u8) {
         let packed = packet.forget(self.pack() | u64::from(*protocol) << 56);
         *protocol = (packed >> 56) as u8;
-        *self = Transport::unpack(packed, self.src_port, self.dst_port);
+        *self = Transport::unpack(packed, self.src_port, self.dst_port, self.length);
     }
 
-    /// All but the ports in 56 bits.
+    /// All but the ports and the length in 56 bits.
     #[inline(always)]
     #[must_use]
     pub fn pack(&self) -> u64 {
@@ -137,38 +178,25 @@ impl Transport {
         at(self.src_port_at, 0)
             | at(self.dst_port_at, 14)
             | at(self.checksum_at, 28)
-            | u64::from(self.tcp_flags) << 42
-            | u64::from(self.answers_query) << 50
-            | u64::from(self.pseudo_header) << 51
-            | u64::from(self.checksum_optional) << 52
+            | u64::from(self.signals.raw()) << 42
+            | u64::from(self.checksum.0) << 50
     }
 
-    /// What [`Transport::pack`] has packed, with its ports.
+    /// What [`Transport::pack`] has packed, with its ports and its length.
     #[inline(always)]
     #[must_use]
-    pub fn unpack(packed: u64, src_port: u16, dst_port: u16) -> Self {
+    pub fn unpack(packed: u64, src_port: u16, dst_port: u16, length: usize) -> Self {
         let at = |shift: u32| (packed >> shift & 0x3fff) as usize;
         Transport {
             src_port,
             dst_port,
-            tcp_flags: (packed >> 42) as u8,
+            signals: Signals::from_raw((packed >> 42) as u8),
             src_port_at: at(0),
             dst_port_at: at(14),
             checksum_at: at(28),
-            answers_query: packed >> 50 & 1 != 0,
-            pseudo_header: packed >> 51 & 1 != 0,
-            checksum_optional: packed >> 52 & 1 != 0,
+            checksum: Checksum((packed >> 50 & 3) as u8),
+            length,
         }
-    }
-
-    /// Whether this can only be an answer: a packet that opens no flow. (Any other TCP packet does,
-    /// so that connections survive a restart of the datapath.)
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_answer(&self) -> bool {
-        self.answers_query
-            || self.tcp_flags & tcp::RST != 0
-            || self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK
     }
 }
 

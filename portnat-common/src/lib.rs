@@ -5,7 +5,8 @@
 //! both are plain memory. So the code that the kernel runs is the code that the tests run.
 //!
 //! The way of a packet: [`nat::ingress`] or [`nat::egress`] reads it ([`headers`]), finds or opens
-//! its flow ([`flow`], [`conntrack`], [`nat`]) and rewrites it ([`nat`], [`checksum`]), or says why
+//! its flow ([`flow`], [`conntrack`], [`nat`]) and rewrites it ([`nat`], [`checksum`],
+//! [`crc32c`]), or says why
 //! it must not go on ([`DropReason`]).
 //!
 //! Addresses are kept as they lie in the packet (network byte order); ports are numbers (host byte
@@ -17,6 +18,7 @@
 pub mod address;
 pub mod checksum;
 pub mod conntrack;
+pub mod crc32c;
 pub mod family;
 pub mod flow;
 pub mod headers;
@@ -25,6 +27,7 @@ pub mod packet;
 pub mod ports;
 pub mod published;
 pub mod settings;
+pub mod signals;
 pub mod subnet;
 pub mod tables;
 pub mod tuple;
@@ -37,6 +40,7 @@ pub use flow::{Flow, FlowRecord};
 pub use packet::{Bytes, Packet};
 pub use published::{Published, PublishedKey, Total};
 pub use settings::{Lifetimes, Settings, Ticks};
+pub use signals::Signals;
 pub use subnet::Subnet;
 pub use tables::{Queued, Refusal, Table, Tables};
 pub use tuple::{Side, Tuple};

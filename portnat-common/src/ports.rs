@@ -66,19 +66,16 @@ impl PortPool {
     }
 }
 
-/// Words of 64 bits in the bitmap of published ports: one protocol after the other.
-pub const BITMAP_WORDS: u32 = 2 * 65536 / 64;
+/// Words of 64 bits in the bitmap of published ports: one protocol after the other, and an empty one
+/// for all that have no ports.
+pub const BITMAP_WORDS: u32 = 4 * 65536 / 64;
 
-/// Where the bitmap holds a port: the word and the bit in it. `None` for a protocol without ports.
+/// Where the bitmap holds a port: the word and the bit in it.
 #[inline(always)]
 #[must_use]
-pub const fn bitmap_position(protocol: u8, port: u16) -> Option<(u32, u64)> {
-    let base = match protocol {
-        protocol::TCP => 0,
-        protocol::UDP => 65536 / 64,
-        _ => return None,
-    };
-    Some((base + port as u32 / 64, 1 << (port % 64)))
+pub const fn bitmap_position(protocol: u8, port: u16) -> (u32, u64) {
+    let map = protocol::class(protocol) as u32;
+    (map * (65536 / 64) + port as u32 / 64, 1 << (port % 64))
 }
 
 #[cfg(test)]
@@ -110,13 +107,18 @@ mod tests {
 
     #[test]
     fn every_published_port_has_a_bit_of_its_own() {
-        let all: BTreeSet<_> = [protocol::TCP, protocol::UDP]
+        let all: BTreeSet<_> = [protocol::TCP, protocol::UDP, protocol::SCTP]
             .into_iter()
-            .flat_map(|p| (0..=u16::MAX).map(move |port| bitmap_position(p, port).unwrap()))
+            .flat_map(|p| (0..=u16::MAX).map(move |port| bitmap_position(p, port)))
             .collect();
-        assert_eq!(all.len(), 2 * 65536);
+        assert_eq!(all.len(), 3 * 65536);
         assert!(all.iter().all(|(word, _)| *word < BITMAP_WORDS));
-        assert_eq!(bitmap_position(protocol::ICMP, 8), None);
+        for protocol in [protocol::ICMP, protocol::ICMPV6, 0, 38, 255] {
+            for port in [0, 8, u16::MAX] {
+                let position = bitmap_position(protocol, port);
+                assert!(position.0 < BITMAP_WORDS && !all.contains(&position));
+            }
+        }
     }
 
     proptest! {

@@ -1,12 +1,14 @@
 //! What the datapath is told at start: life times and the ports that masquerade may use.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::ports::PortPool;
 
 /// Time in ticks of the kernel's `jiffies`.
 ///
 /// Jiffies because reading them is one load, and because the kernel floor is below
 /// `bpf_ktime_get_coarse_ns` (5.11).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Ticks(pub u64);
 
@@ -20,8 +22,9 @@ impl Ticks {
     }
 }
 
-/// How long a flow lives without a packet, by its state, in ticks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How long a flow lives without a packet, by its state, in ticks; in the order of the numbers of
+/// [`crate::conntrack::State`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Lifetimes {
     /// TCP before both sides have acknowledged.
@@ -30,6 +33,12 @@ pub struct Lifetimes {
     pub tcp_established: Ticks,
     /// TCP after a FIN or RST (RFC 5382 REQ-5, RFC 7857 section 2: at least 4 min).
     pub tcp_closing: Ticks,
+    /// SCTP before both sides were heard beyond INIT and INIT ACK.
+    pub sctp_opening: Ticks,
+    /// SCTP with an association. No RFC says how long; as TCP.
+    pub sctp_established: Ticks,
+    /// SCTP after an ABORT or SHUTDOWN COMPLETE.
+    pub sctp_closing: Ticks,
     /// UDP without an answer (RFC 4787 REQ-5: at least 2 min).
     pub udp_unanswered: Ticks,
     /// UDP once answered (RFC 4787 REQ-5: 5 min recommended).
@@ -49,6 +58,9 @@ impl Lifetimes {
             tcp_opening: Ticks(60 * hz),
             tcp_established: Ticks(8000 * hz),
             tcp_closing: Ticks(240 * hz),
+            sctp_opening: Ticks(60 * hz),
+            sctp_established: Ticks(8000 * hz),
+            sctp_closing: Ticks(60 * hz),
             udp_unanswered: Ticks(120 * hz),
             udp_answered: Ticks(300 * hz),
             udp_half_open: Ticks(30 * hz),
@@ -78,7 +90,7 @@ pub const SWEPT_AT_ONCE: u32 = 16;
 /// `BPF_F_IPV6`, which aya's bindings do not have yet.
 pub const IPV6_CHECKSUM_FLAG: u32 = 1 << 7;
 
-const _: () = assert!(size_of::<Settings>() == 72);
+const _: () = assert!(size_of::<Settings>() == 96);
 
 impl Settings {
     /// Standard life times and the ports outside `local_ports`, the host's

@@ -10,6 +10,9 @@ use portnat_common::{Family, Packet};
 
 use crate::maps::{FORGOTTEN, SETTINGS};
 
+/// The kernel's `GSO_BY_FRAGS`: there is no one size of segments.
+const GSO_BY_FRAGS: u32 = 0xffff;
+
 /// An skb whose headers are read and written in place.
 ///
 /// The pointers into the packet are taken afresh at each access: helpers that may move the data
@@ -43,12 +46,21 @@ impl Skb {
     pub(crate) fn with_headers<F: Family>(ctx: &TcContext, len: usize) -> Self {
         let skb = Self::new::<F>(ctx);
         let len = if skb.len() < len { skb.len() } else { len };
-        if skb.start() + len > skb.end() {
+        if skb.start() + len > skb.end() && !skb.is_cut_by_fragments() {
             // Some drivers leave headers in fragments. A failure shows at the first read.
             // SAFETY: `skb` is this program's context.
             unsafe { bpf_skb_pull_data(skb.skb, len as u32) };
         }
         skb
+    }
+
+    /// Whether this is a bundle of SCTP packets of which each lies in a fragment of its own, behind
+    /// one common header: pulled bytes would be missing in the fragment that they come from, and
+    /// what leaves would be cut in the wrong places.
+    #[inline(always)]
+    fn is_cut_by_fragments(&self) -> bool {
+        // SAFETY: `skb` is this program's context, which the verifier lets us read.
+        unsafe { (*self.skb).gso_size == GSO_BY_FRAGS }
     }
 
     #[inline(always)]

@@ -226,9 +226,7 @@ macro_rules! family {
 
             #[inline(always)]
             fn port_is_published(&self, protocol: u8, port: u16) -> bool {
-                let Some((word, bit)) = bitmap_position(protocol, port) else {
-                    return false;
-                };
+                let (word, bit) = bitmap_position(protocol, port);
                 PORTS.get(word).is_some_and(|bits| bits & bit != 0)
             }
 

@@ -92,6 +92,9 @@ impl Daemon {
         let (published, reservations) = allocate(&config.publish, local_ports)?;
         intent.published = published;
         intent.check(&host)?;
+        if reservations.iter().any(|port| !port.is_held()) {
+            info!("this kernel has no SCTP sockets: published SCTP ports are not reserved");
+        }
 
         let mut settings = Settings::new(hz.into(), local_ports);
         for timeout in &config.timeouts {

@@ -96,7 +96,9 @@ fn read<F: Family, P: Packet>(packet: &P, l3: usize, side: Side) -> Option<Quote
     // RFC 792: at least 8 bytes of it are quoted.
     let words: [Be16; 4] = packet.read(network.l4)?;
     let (src_port, dst_port, src_port_at, dst_port_at) = match network.protocol {
-        protocol::TCP | protocol::UDP => (words[0], words[1], tcp::SRC_PORT, tcp::DST_PORT),
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            (words[0], words[1], tcp::SRC_PORT, tcp::DST_PORT)
+        }
         // Of queries, only requests are worth an error.
         number if number == F::ICMP && (words[0].get() >> 8) as u8 == F::ECHO_REQUEST => {
             (words[2], Be16::new(0), icmp::IDENTIFIER, icmp::IDENTIFIER)

@@ -5,7 +5,7 @@
 //! too, and whoever spoofs does not see the answer (RFC 5961 has the argument). Anything else is
 //! confirmed by a packet of the client's after an answer.
 
-use crate::conntrack::{self, EXPECTED, HEARD, State};
+use crate::conntrack::{self, EXPECTED, HEARD};
 use crate::family::{Family, Fragment, Network};
 use crate::flow::{Direction, Flow, FlowRecord, HALF_OPEN};
 use crate::headers::{Transport, tuple};
@@ -46,10 +46,10 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
             let bytes = (network.end - sight.l3) as u64;
             follow(&tuple, &transport, flow, twin, now, bytes);
             tables.add_to_total(flow.port_id, flow.is_inbound(tuple.side), 1, bytes);
-            let signals = Signals::read(packet, &network, &tuple);
+            let evidence = Evidence::read(packet, &network, &tuple);
             if let Direction::Reply = flow.direction() {
-                signals.expect_acknowledgement(flow);
-            } else if signals.confirm(twin) {
+                evidence.expect_acknowledgement(flow);
+            } else if evidence.confirm(twin) {
                 confirm::<F, T>(tables, room, &tuple, flow, twin, now);
             }
             let translation = &flow.translation;
@@ -81,23 +81,22 @@ fn follow<A>(
     bytes: u64,
 ) {
     if flow.direction() == Direction::Original
-        && conntrack::opens(tuple.protocol, transport.tcp_flags)
-        && state(tuple.protocol, flow, Some(twin)) == State::Closing
+        && transport.signals.opens()
+        && state(tuple.protocol, flow, Some(twin)).is_closing()
     {
         flow.seen.set(0);
         twin.seen.set(0);
     }
     let seen = flow.seen.get();
-    if transport.tcp_flags & tcp::RST == 0 || seen & conntrack::RST == 0 {
+    if !transport.signals.resets() || seen & conntrack::RST == 0 {
         flow.last_seen.set(now.0);
     }
-    flow.seen
-        .set(seen | conntrack::observed(tuple.protocol, transport.tcp_flags));
+    flow.seen.set(seen | transport.signals.observed());
     flow.count(bytes);
 }
 
 /// What confirms a flow.
-enum Signals {
+enum Evidence {
     /// The packet's header, and how far its data go: the sequence number that follows.
     Tcp {
         flags: u8,
@@ -108,14 +107,14 @@ enum Signals {
     Other,
 }
 
-impl Signals {
+impl Evidence {
     #[inline(always)]
     fn read<A, P: Packet>(packet: &P, network: &Network<A>, tuple: &Tuple<A>) -> Self {
         if tuple.protocol != protocol::TCP {
-            return Signals::Other;
+            return Evidence::Other;
         }
         let Some(header) = packet.read::<tcp::Header>(network.l4) else {
-            return Signals::Other;
+            return Evidence::Other;
         };
         let data = network
             .end
@@ -123,7 +122,7 @@ impl Signals {
             .wrapping_sub(header.len()) as u32;
         let marks =
             u32::from(header.flags & tcp::SYN != 0) + u32::from(header.flags & tcp::FIN != 0);
-        Signals::Tcp {
+        Evidence::Tcp {
             flags: header.flags,
             acknowledges: header.acknowledgement(),
             next: header.sequence().wrapping_add(data).wrapping_add(marks),
@@ -133,7 +132,7 @@ impl Signals {
     /// Remembers what the client has to acknowledge.
     #[inline(always)]
     fn expect_acknowledgement(&self, flow: &Flow) {
-        if let Signals::Tcp { flags, next, .. } = *self
+        if let Evidence::Tcp { flags, next, .. } = *self
             && flags & tcp::RST == 0
         {
             let seen = flow.seen.get() & u64::from(u32::MAX);
@@ -147,7 +146,7 @@ impl Signals {
         let seen = answers.seen.get();
         let answered = seen & (HEARD | conntrack::RST) == HEARD;
         match *self {
-            Signals::Tcp {
+            Evidence::Tcp {
                 flags,
                 acknowledges,
                 ..
@@ -156,7 +155,7 @@ impl Signals {
                     && flags & (tcp::ACK | tcp::RST) == tcp::ACK
                     && acknowledges == (seen >> EXPECTED) as u32
             }
-            Signals::Other => answered,
+            Evidence::Other => answered,
         }
     }
 }

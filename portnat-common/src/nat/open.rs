@@ -1,7 +1,6 @@
 //! A packet that may begin a flow.
 
 use crate::address::Address;
-use crate::conntrack;
 use crate::family::{Family, Fragment, Network};
 use crate::flow::{NO_PORT, Translation};
 use crate::headers::{Transport, Untranslatable, tuple};
@@ -51,8 +50,9 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
     opening.translation = Translation::to(&opening.tuple);
     opening.port_id = NO_PORT;
     opening.bytes = (network.end - sight.l3) as u64;
-    opening.seen = conntrack::observed(network.protocol, transport.tcp_flags);
+    opening.seen = transport.signals.observed();
     opening.transport = transport.pack();
+    opening.length = transport.length as u32;
     let wanted = match sight.hook {
         Hook::In => publish(tables, opening),
         Hook::Outside | Hook::Inside => masquerade(tables, sight.hook, opening),
@@ -67,7 +67,7 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
         // Its other parts would go where this one does not.
         return Some(Verdict::Drop(DropReason::Fragment));
     }
-    if transport.is_answer() {
+    if transport.signals.is_answer() {
         return Some(match sight.hook {
             // The stack refuses what it does not know.
             Hook::In => Verdict::Pass,
@@ -116,7 +116,12 @@ pub fn finish<F: Family, P: Packet>(
     let Opening {
         tuple, translation, ..
     } = opening;
-    let transport = Transport::unpack(opening.transport, tuple.src_port, tuple.dst_port);
+    let transport = Transport::unpack(
+        opening.transport,
+        tuple.src_port,
+        tuple.dst_port,
+        opening.length as usize,
+    );
     rewrite::<F, P>(packet, sight.l3, tuple, &transport, translation)
 }
 

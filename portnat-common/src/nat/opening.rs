@@ -26,8 +26,8 @@ pub struct Opening<A> {
     pub(super) port_id: u32,
     /// [`THIS_PORT`] and the like.
     pub(super) wishes: u32,
-    /// Always zero.
-    pub(super) padding: u32,
+    /// Length of the first packet from its transport header on, in bytes.
+    pub(super) length: u32,
     /// Length of the first packet in bytes.
     pub(super) bytes: u64,
     /// What the first packet shows, see [`crate::conntrack`].

@@ -1,14 +1,13 @@
 //! A packet meets its confirmed flow.
 
 use crate::address::Address;
-use crate::conntrack::{self, DEAD, State};
+use crate::conntrack::{self, DEAD};
 use crate::family::Family;
 use crate::flow::{Direction, Flow, NO_PORT};
 use crate::headers::Transport;
 use crate::settings::Settings;
 use crate::tables::{Table, Tables};
 use crate::tuple::Tuple;
-use crate::wire::tcp;
 
 use super::life::{Life, kill, life, state, twin_of};
 
@@ -30,7 +29,7 @@ pub(super) fn track<F: Family, T: Tables<F>>(
     if flow.seen.get() & DEAD != 0 {
         return false;
     }
-    let opens = conntrack::opens(tuple.protocol, transport.tcp_flags);
+    let opens = transport.signals.opens();
     if flow.idle(now) >= settings.hz || opens {
         let twin = twin_of::<F, T>(tables, Table::Confirmed, tuple, flow);
         if life(settings, tuple.protocol, flow, twin, now) != Life::Live {
@@ -43,7 +42,7 @@ pub(super) fn track<F: Family, T: Tables<F>>(
             kill(flow, twin, now);
             return false;
         }
-        if original && opens && state(tuple.protocol, flow, twin) == State::Closing {
+        if original && opens && state(tuple.protocol, flow, twin).is_closing() {
             flow.seen.set(0);
             if let Some(twin) = twin {
                 twin.seen.set(0);
@@ -51,12 +50,12 @@ pub(super) fn track<F: Family, T: Tables<F>>(
         }
         // The first reset begins the time that a closing flow has; further ones do not keep it
         // alive (RFC 7857 section 2.2).
-        if transport.tcp_flags & tcp::RST == 0 || flow.seen.get() & conntrack::RST == 0 {
+        if !transport.signals.resets() || flow.seen.get() & conntrack::RST == 0 {
             flow.last_seen.set(now.0);
         }
     }
     let seen = flow.seen.get();
-    let observed = conntrack::observed(tuple.protocol, transport.tcp_flags);
+    let observed = transport.signals.observed();
     if seen | observed != seen {
         flow.seen.set(seen | observed);
     }

@@ -4,6 +4,7 @@ pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
+pub mod sctp;
 pub mod tcp;
 pub mod udp;
 
@@ -47,4 +48,31 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
     /// UDP, RFC 768.
     pub const UDP: u8 = 17;
+    /// SCTP, RFC 9260.
+    pub const SCTP: u8 = 132;
+
+    /// [`class`] of TCP.
+    pub const CLASS_TCP: u8 = 0;
+    /// [`class`] of UDP.
+    pub const CLASS_UDP: u8 = 1;
+    /// [`class`] of SCTP.
+    pub const CLASS_SCTP: u8 = 2;
+    /// [`class`] of all that have no ports.
+    pub const CLASS_OTHER: u8 = 3;
+
+    /// A small number for each protocol with ports, and one for all others. Looked up, because the
+    /// verifier would follow each branch through everything behind it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn class(protocol: u8) -> u8 {
+        CLASSES[protocol as usize]
+    }
+
+    const CLASSES: [u8; 256] = {
+        let mut classes = [CLASS_OTHER; 256];
+        classes[TCP as usize] = CLASS_TCP;
+        classes[UDP as usize] = CLASS_UDP;
+        classes[SCTP as usize] = CLASS_SCTP;
+        classes
+    };
 }

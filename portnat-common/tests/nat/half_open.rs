@@ -40,7 +40,7 @@ fn tcp_is_confirmed_by_the_acknowledgement_of_the_syn_ack() {
     let seen: Vec<_> = records.values().map(|flow| flow.seen).collect();
     assert_eq!(
         State::of(protocol::TCP, seen[0], seen[1]),
-        State::Established
+        State::TCP_ESTABLISHED
     );
     let packets: u64 = records.values().map(|flow| flow.packets).sum();
     assert_eq!(packets, 3);

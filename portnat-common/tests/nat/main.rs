@@ -7,5 +7,6 @@ mod half_open;
 mod interleavings;
 mod properties;
 mod races;
+mod sctp;
 mod support;
 mod v6;

@@ -7,6 +7,7 @@ use crate::support::packet::{Carries, Packet, packet};
 use crate::support::world::World;
 use portnat_common::nat::{Hook, Sight};
 use portnat_common::ports::PortPool;
+use portnat_common::wire::sctp::chunk;
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{Bytes, Side, V4, Verdict, nat};
 use proptest::prelude::*;
@@ -16,6 +17,7 @@ fn world() -> World {
         .publish(protocol::TCP, "0.0.0.0", 8080, "172.17.0.2:80")
         .publish(protocol::TCP, "0.0.0.0", 8081, "172.17.0.2:80")
         .publish(protocol::UDP, "192.0.2.1", 5353, "172.17.0.3:53")
+        .publish(protocol::SCTP, "0.0.0.0", 8080, "172.17.0.2:80")
 }
 
 fn carries() -> impl Strategy<Value = Carries> {
@@ -23,6 +25,7 @@ fn carries() -> impl Strategy<Value = Carries> {
         (0u8..32).prop_map(Carries::Tcp),
         Just(Carries::Udp),
         Just(Carries::UdpUnchecked),
+        (0u8..16).prop_map(Carries::Sctp),
         Just(Carries::EchoRequest),
         Just(Carries::EchoReply),
     ]
@@ -119,6 +122,7 @@ fn rebuilt(packet: &Packet, frame: &[u8]) -> Packet {
 fn answer(packet: &Packet) -> Packet {
     let carries = match packet.carries {
         Carries::Tcp(flags) if flags & tcp::SYN != 0 => Carries::Tcp(tcp::SYN | tcp::ACK),
+        Carries::Sctp(chunk::INIT) => Carries::Sctp(chunk::INIT_ACK),
         Carries::EchoRequest => Carries::EchoReply,
         Carries::EchoReply => Carries::EchoRequest,
         other => other,
@@ -139,7 +143,7 @@ proptest! {
     fn any_bytes(
         mut frame in prop::collection::vec(any::<u8>(), 0..96),
         ihl in 0u8..16,
-        number in prop_oneof![Just(1u8), Just(6), Just(17), any::<u8>()],
+        number in prop_oneof![Just(1u8), Just(6), Just(17), Just(132), any::<u8>()],
         l3 in prop_oneof![Just(0usize), Just(14)],
     ) {
         let world = world();

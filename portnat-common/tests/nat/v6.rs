@@ -11,9 +11,9 @@ use crate::support::packet::Carries::{
 use crate::support::packet::{Packet, packet};
 use crate::support::world::{World, World6};
 
-const CLIENT: &str = "[2001:db8:9::7]:40000";
-const HOST: &str = "[2001:db8:1::1]:8080";
-const TARGET: &str = "[fd00:17::2]:80";
+pub(crate) const CLIENT: &str = "[2001:db8:9::7]:40000";
+pub(crate) const HOST: &str = "[2001:db8:1::1]:8080";
+pub(crate) const TARGET: &str = "[fd00:17::2]:80";
 const REMOTE: &str = "[2001:db8:5::5]:53";
 const SYN: u8 = tcp::SYN;
 const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
@@ -24,7 +24,7 @@ fn web() -> World6 {
         .publish(protocol::UDP, "::", 8080, TARGET)
 }
 
-fn run(world: &World6, hook: Hook, packet: &Packet) -> (Verdict, Vec<u8>) {
+pub(crate) fn run(world: &World6, hook: Hook, packet: &Packet) -> (Verdict, Vec<u8>) {
     let mut frame = packet.frame();
     let sight = Sight {
         hook,

@@ -54,8 +54,8 @@ pub(super) struct Args {
     max_half_open: Option<u32>,
 
     /// How many seconds a flow lives without a packet in a state: tcp-opening (60), tcp-established
-    /// (8000), tcp-closing (240), udp-half-open (30), udp-unanswered (120), udp-answered (300), icmp
-    /// (60). May be given several times.
+    /// (8000), tcp-closing (240), sctp-opening (60), sctp-established (8000), sctp-closing (60),
+    /// udp-half-open (30), udp-unanswered (120), udp-answered (300), icmp (60). May be given several times.
     #[arg(long = "timeout", value_name = "STATE=SECONDS")]
     timeouts: Vec<Timeout>,
 

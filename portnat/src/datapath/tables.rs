@@ -240,9 +240,8 @@ fn bitmap(desired: &Desired) -> BTreeMap<u32, u64> {
         .map(|key| (key.protocol, key.port));
     let mut words = BTreeMap::new();
     for (protocol, port) in v4.chain(v6) {
-        if let Some((word, bit)) = bitmap_position(protocol, port) {
-            *words.entry(word).or_default() |= bit;
-        }
+        let (word, bit) = bitmap_position(protocol, port);
+        *words.entry(word).or_default() |= bit;
     }
     words
 }

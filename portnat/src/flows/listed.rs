@@ -18,7 +18,7 @@ use super::transport::Transport;
 pub struct ListedFlow {
     /// The transport protocol.
     pub protocol: Transport,
-    /// The state: `opening`, `established` or `closing` for TCP, `unanswered` or `answered` for UDP,
+    /// The state: `opening`, `established` or `closing` for TCP and SCTP, `unanswered` or `answered` for UDP,
     /// `query` for ICMP.
     pub state: Cow<'static, str>,
     /// Whether an outsider has opened it and not shown yet that it gets the answers.
@@ -112,12 +112,12 @@ fn address<A: Address>(address: &A) -> IpAddr {
 /// A state's name, which scripts rely on.
 const fn name(state: State) -> &'static str {
     match state {
-        State::Opening => "opening",
-        State::Established => "established",
-        State::Closing => "closing",
-        State::Unanswered => "unanswered",
-        State::Answered => "answered",
-        State::Query => "query",
+        State::TCP_OPENING | State::SCTP_OPENING => "opening",
+        State::TCP_ESTABLISHED | State::SCTP_ESTABLISHED => "established",
+        State::TCP_CLOSING | State::SCTP_CLOSING => "closing",
+        State::UDP_UNANSWERED => "unanswered",
+        State::UDP_ANSWERED => "answered",
+        _ => "query",
     }
 }
 

@@ -13,12 +13,13 @@ pub struct Transport(pub u8);
 
 /// What is no protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no protocol: {0:?}: say tcp, udp, icmp, icmpv6 or a number")]
+#[error("no protocol: {0:?}: say tcp, udp, sctp, icmp, icmpv6 or a number")]
 pub struct TransportError(String);
 
-const NAMES: [(u8, &str); 4] = [
+const NAMES: [(u8, &str); 5] = [
     (protocol::TCP, "tcp"),
     (protocol::UDP, "udp"),
+    (protocol::SCTP, "sctp"),
     (protocol::ICMP, "icmp"),
     (protocol::ICMPV6, "icmpv6"),
 ];

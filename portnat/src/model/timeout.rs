@@ -34,10 +34,13 @@ impl PartialEq for State {
 impl Eq for State {}
 
 /// All states.
-const STATES: [State; 7] = [
+const STATES: [State; 10] = [
     State::new("tcp-opening", |all| &mut all.tcp_opening),
     State::new("tcp-established", |all| &mut all.tcp_established),
     State::new("tcp-closing", |all| &mut all.tcp_closing),
+    State::new("sctp-opening", |all| &mut all.sctp_opening),
+    State::new("sctp-established", |all| &mut all.sctp_established),
+    State::new("sctp-closing", |all| &mut all.sctp_closing),
     State::new("udp-half-open", |all| &mut all.udp_half_open),
     State::new("udp-unanswered", |all| &mut all.udp_unanswered),
     State::new("udp-answered", |all| &mut all.udp_answered),

@@ -16,13 +16,15 @@ use super::error::reason;
 use crate::spec::Protocol;
 
 /// A host port that nobody else can bind, free again on drop.
+///
+/// An SCTP port of a kernel without SCTP sockets is held by nothing, and nobody can bind it.
 #[derive(Debug)]
 #[must_use = "the port is free again once this is dropped"]
 pub struct Reservation {
     address: SocketAddr,
     protocol: Protocol,
     /// Held for its name alone.
-    _socket: Socket,
+    socket: Option<Socket>,
 }
 
 impl Reservation {
@@ -36,6 +38,12 @@ impl Reservation {
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Whether a socket holds the port.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.socket.is_some()
     }
 }
 
@@ -84,7 +92,7 @@ pub fn reserve(
         Ok(socket) => Ok(Reservation {
             address,
             protocol,
-            _socket: socket,
+            socket,
         }),
         Err(cause) => Err(ReserveError::Bind {
             address,
@@ -121,12 +129,17 @@ pub fn reserve_ephemeral(
     Err(ReserveError::Exhausted)
 }
 
-fn bind(address: SocketAddr, protocol: Protocol) -> io::Result<Socket> {
-    let kind = match protocol {
-        Protocol::Tcp => Type::STREAM,
-        Protocol::Udp => Type::DGRAM,
+/// A socket that is bound there; none where the kernel has no sockets of this protocol.
+fn bind(address: SocketAddr, protocol: Protocol) -> io::Result<Option<Socket>> {
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (Type::STREAM, socket2::Protocol::TCP),
+        Protocol::Udp => (Type::DGRAM, socket2::Protocol::UDP),
+        Protocol::Sctp => (Type::STREAM, socket2::Protocol::SCTP),
     };
-    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    let socket = match Socket::new(Domain::for_address(address), kind, Some(number)) {
+        Err(error) if protocol == Protocol::Sctp && is_unknown_protocol(&error) => return Ok(None),
+        socket => socket?,
+    };
     if address.is_ipv6() {
         // Or [::]:80 would be 0.0.0.0:80 too, which is a reservation of its own.
         socket.set_only_v6(true)?;
@@ -138,7 +151,15 @@ fn bind(address: SocketAddr, protocol: Protocol) -> io::Result<Socket> {
         refuse_datagrams(&socket)?;
     }
     socket.bind(&address.into())?;
-    Ok(socket)
+    Ok(Some(socket))
+}
+
+/// Whether the kernel was built without a protocol's sockets, or may not load the module.
+fn is_unknown_protocol(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EPROTONOSUPPORT | libc::ESOCKTNOSUPPORT)
+    )
 }
 
 /// Keeps datagrams that the dataplane did not take from piling up unread: a classic BPF program of
@@ -209,6 +230,19 @@ mod tests {
         assert_eq!(udp.protocol(), Protocol::Udp);
     }
 
+    /// Which of the two is the kernel's choice.
+    #[test]
+    fn an_sctp_port_is_reserved_where_the_kernel_has_sctp_sockets() {
+        let (port, reservation) = any_port(loopback(8), Protocol::Sctp);
+        assert_eq!(reservation.protocol(), Protocol::Sctp);
+        let again = reserve(loopback(8), port, Protocol::Sctp);
+        if reservation.is_held() {
+            assert!(again.expect_err("reserved").is_in_use());
+        } else {
+            assert!(!again.expect("nobody can have it").is_held());
+        }
+    }
+
     #[test]
     fn an_address_the_host_does_not_have_can_be_reserved() {
         let documentation = IpAddr::from([192, 0, 2, 1]);
@@ -245,10 +279,9 @@ mod tests {
         sender
             .send_to(b"hello", reservation.address())
             .expect("sent");
-        reservation._socket.set_nonblocking(true).expect("a socket");
-        let received = reservation
-            ._socket
-            .peek(&mut [std::mem::MaybeUninit::uninit()]);
+        let socket = reservation.socket.expect("a socket");
+        socket.set_nonblocking(true).expect("a socket");
+        let received = socket.peek(&mut [std::mem::MaybeUninit::uninit()]);
         assert_eq!(
             received.expect_err("nothing").kind(),
             io::ErrorKind::WouldBlock

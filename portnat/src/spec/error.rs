@@ -55,12 +55,6 @@ pub enum SpecError {
         /// The whole spec.
         spec: String,
     },
-    /// SCTP, which Docker knows and portnat does not yet.
-    #[error("{spec}: sctp is not supported yet")]
-    SctpUnsupported {
-        /// The whole spec.
-        spec: String,
-    },
     /// An IPv6 host address and an IPv4 target.
     #[error("{spec}: an IPv4 target cannot be published on an IPv6 address yet")]
     V4TargetOnV6 {

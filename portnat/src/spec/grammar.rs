@@ -12,14 +12,7 @@ pub(super) struct Mapping {
     pub(super) host_ip: Option<IpAddr>,
     pub(super) host_ports: Option<Ports>,
     pub(super) container_ports: Ports,
-    pub(super) transport: Transport,
-}
-
-/// A protocol that Docker knows.
-#[derive(Debug)]
-pub(super) enum Transport {
-    Served(Protocol),
-    Sctp,
+    pub(super) protocol: Protocol,
 }
 
 /// The ports from `first` to `last`, both included.
@@ -39,7 +32,7 @@ impl Mapping {
             });
         }
 
-        let transport = transport(proto)?;
+        let protocol = protocol(proto)?;
         let host_ip = host_address(ip)?;
         let container_ports =
             Ports::parse(container).map_err(|source| SpecError::InvalidContainerPort {
@@ -66,7 +59,7 @@ impl Mapping {
             host_ip,
             host_ports,
             container_ports,
-            transport,
+            protocol,
         })
     }
 }
@@ -83,12 +76,12 @@ fn split(text: &str) -> (&str, &str, &str) {
     }
 }
 
-fn transport(proto: &str) -> Result<Transport, SpecError> {
+fn protocol(proto: &str) -> Result<Protocol, SpecError> {
     let proto = proto.to_lowercase();
     match proto.as_str() {
-        "" | "tcp" => Ok(Transport::Served(Protocol::Tcp)),
-        "udp" => Ok(Transport::Served(Protocol::Udp)),
-        "sctp" => Ok(Transport::Sctp),
+        "" | "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        "sctp" => Ok(Protocol::Sctp),
         _ => Err(SpecError::InvalidProto { proto }),
     }
 }

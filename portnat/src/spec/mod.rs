@@ -22,7 +22,7 @@ use std::str::FromStr;
 pub use error::{PortError, SpecError};
 pub use protocol::Protocol;
 
-use grammar::{Mapping, Ports, Transport};
+use grammar::{Mapping, Ports};
 
 /// One port to publish: where it is reached on the host, and which container answers.
 ///
@@ -84,11 +84,6 @@ impl PublishSpec {
                 source: PortError::Zero,
             });
         };
-        let Transport::Served(protocol) = mapping.transport else {
-            return Err(SpecError::SctpUnsupported {
-                spec: text.to_owned(),
-            });
-        };
         let Some(target) = target else {
             return Err(SpecError::MissingTarget {
                 spec: text.to_owned(),
@@ -104,7 +99,7 @@ impl PublishSpec {
             host_ip: mapping.host_ip,
             host_port: NonZeroU16::new(host_port),
             container_port,
-            protocol,
+            protocol: mapping.protocol,
             target,
         })
     }

@@ -94,13 +94,15 @@ fn the_protocol_is_tcp_unless_said_and_in_either_case() {
     assert_eq!(spec("80/@172.17.0.2").protocol, Protocol::Tcp);
     assert_eq!(spec("80/TCP@172.17.0.2").protocol, Protocol::Tcp);
     assert_eq!(spec("53/Udp@172.17.0.2").protocol, Protocol::Udp);
+    assert_eq!(spec("80/SCTP@172.17.0.2").protocol, Protocol::Sctp);
     assert_eq!(refusal("80/ICMP@172.17.0.2"), "invalid proto: icmp");
     assert_eq!(refusal("80/tcp/udp@172.17.0.2"), "invalid proto: tcp/udp");
 }
 
 #[test]
 fn protocols_have_iana_numbers() {
-    assert_eq!((Protocol::Tcp.number(), Protocol::Udp.number()), (6, 17));
+    let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+    assert_eq!(all.map(Protocol::number), [6, 17, 132]);
 }
 
 #[test]
@@ -175,12 +177,6 @@ fn ranges_are_refused_by_name_unless_docker_refuses_them_first() {
     assert_eq!(refusal("90-80@172.17.0.2"), "invalid containerPort: 90-80");
     assert_eq!(cause("90-80@172.17.0.2"), "invalid port range: 90-80");
     assert_eq!(refusal("80-:80@172.17.0.2"), "invalid hostPort: 80-");
-}
-
-#[test]
-fn what_docker_serves_and_portnat_does_not_yet() {
-    let sctp = "80/SCTP@172.17.0.2";
-    assert_eq!(refusal(sctp), format!("{sctp}: sctp is not supported yet"));
 }
 
 #[test]
@@ -273,7 +269,7 @@ prop_compose! {
         host_ip in any::<Option<IpAddr>>().prop_map(|ip| ip.map(|ip| ip.to_canonical())),
         host_port in any::<Option<NonZeroU16>>(),
         container_port in any::<NonZeroU16>(),
-        protocol in prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)],
+        protocol in prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)],
         target in any::<IpAddr>().prop_map(|ip| ip.to_canonical()).prop_filter("not a host's address", |ip| is_host(*ip)),
     ) -> PublishSpec {
         PublishSpec { host_ip, host_port, container_port, protocol, target }

@@ -71,7 +71,6 @@ fn specs_that_make_no_sense() {
             "invalid IP address: 192.0.2.256",
         ),
         ("8080:80/icmp@172.17.0.2", "invalid proto: icmp"),
-        ("8080:80/sctp@172.17.0.2", "sctp is not supported yet"),
         (
             "8080-8081:80-81@172.17.0.2",
             "port ranges are not supported yet",

@@ -7,6 +7,7 @@
 //! - [`addresses`], [`uplinks`], [`tun`]: what the host looks like, and how that changes.
 //! - [`masquerade`], [`traffic`]: what passes and what does not.
 //! - [`hairpin`]: from containers by the host's addresses. [`ipv6`]: the other family.
+//! - [`sctp`]: a protocol that is spoken by hand.
 //! - [`icmp`]: errors about what was translated.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
@@ -30,6 +31,7 @@ mod ipv6;
 mod lifecycle;
 mod masquerade;
 mod picture;
+mod sctp;
 mod support;
 mod traffic;
 mod tun;

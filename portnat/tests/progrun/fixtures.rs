@@ -24,13 +24,13 @@ fn web() -> Host {
 }
 
 #[track_caller]
-fn becomes((verdict, frame): (i32, Vec<u8>), expected: &Packet) {
+pub(crate) fn becomes((verdict, frame): (i32, Vec<u8>), expected: &Packet) {
     assert_eq!(verdict, NEXT);
     assert_eq!(frame, expected.frame(), "expected {expected:?}");
 }
 
 #[track_caller]
-fn is_dropped(host: &mut Host, (verdict, _): (i32, Vec<u8>), reason: DropReason) {
+pub(crate) fn is_dropped(host: &mut Host, (verdict, _): (i32, Vec<u8>), reason: DropReason) {
     assert_eq!(verdict, SHOT);
     assert_eq!(host.datapath.drops().expect("reading drops"), [(reason, 1)]);
 }

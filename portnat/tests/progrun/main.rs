@@ -3,6 +3,7 @@
 
 mod fixtures;
 mod model;
+mod sctp;
 
 #[path = "../../../portnat-common/tests/nat/support/mod.rs"]
 #[expect(dead_code, reason = "some of it only the native tests need")]

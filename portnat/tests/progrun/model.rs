@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use portnat::datapath::FlowTable;
 use portnat::spec::Protocol;
 use portnat_common::nat::{self, Hook, Sight};
+use portnat_common::wire::sctp::chunk;
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{Bytes, FlowRecord, Verdict};
 use proptest::prelude::*;
@@ -30,10 +31,22 @@ fn carries() -> impl Strategy<Value = Carries> {
         tcp::RST,
         tcp::RST | tcp::ACK,
     ]);
+    let chunks = prop::sample::select(vec![
+        chunk::INIT,
+        chunk::INIT_ACK,
+        chunk::COOKIE_ECHO,
+        chunk::COOKIE_ACK,
+        chunk::DATA,
+        chunk::ABORT,
+        chunk::SHUTDOWN_COMPLETE,
+        0xc1,
+    ]);
     prop_oneof![
         4 => flags.prop_map(Carries::Tcp),
         3 => Just(Carries::Udp),
         1 => Just(Carries::UdpUnchecked),
+        3 => chunks.prop_map(Carries::Sctp),
+        1 => Just(Carries::SctpUnchecked(chunk::DATA)),
         1 => Just(Carries::EchoRequest),
         1 => Just(Carries::EchoReply),
         1 => Just(Carries::Protocol(47)),
@@ -173,10 +186,12 @@ proptest! {
     ) {
         let world = World::new()
             .publish(protocol::TCP, "0.0.0.0", 8080, "172.17.0.2:8000")
-            .publish(protocol::UDP, "192.0.2.1", 8080, "172.17.0.2:8000");
+            .publish(protocol::UDP, "192.0.2.1", 8080, "172.17.0.2:8000")
+            .publish(protocol::SCTP, "0.0.0.0", 8080, "172.17.0.2:8000");
         let mut host = Host::new()
             .publish(Protocol::Tcp, "0.0.0.0", 8080, "172.17.0.2:8000")
-            .publish(Protocol::Udp, "192.0.2.1", 8080, "172.17.0.2:8000");
+            .publish(Protocol::Udp, "192.0.2.1", 8080, "172.17.0.2:8000")
+            .publish(Protocol::Sctp, "0.0.0.0", 8080, "172.17.0.2:8000");
         compare(&steps, &world, &mut host)?;
     }
 
@@ -189,10 +204,12 @@ proptest! {
         }
         let world = World6::new()
             .publish(protocol::TCP, "::", 8080, "[fd00:17::2]:8000")
-            .publish(protocol::UDP, "2001:db8:1::1", 8080, "[fd00:17::2]:8000");
+            .publish(protocol::UDP, "2001:db8:1::1", 8080, "[fd00:17::2]:8000")
+            .publish(protocol::SCTP, "::", 8080, "[fd00:17::2]:8000");
         let mut host = Host::new()
             .publish(Protocol::Tcp, "::", 8080, "[fd00:17::2]:8000")
-            .publish(Protocol::Udp, "2001:db8:1::1", 8080, "[fd00:17::2]:8000");
+            .publish(Protocol::Udp, "2001:db8:1::1", 8080, "[fd00:17::2]:8000")
+            .publish(Protocol::Sctp, "::", 8080, "[fd00:17::2]:8000");
         compare(&steps, &world, &mut host)?;
     }
 }

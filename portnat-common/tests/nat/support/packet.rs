@@ -1,8 +1,9 @@
-//! Named packets, built by etherparse: its checksums are computed in full, by code that is not
+//! Named packets, built by etherparse and crc: their checksums are computed in full, by code that is not
 //! ours. A packet that went through the NAT must equal one that was built with the new addresses.
 
 use std::net::{IpAddr, SocketAddr};
 
+use crc::{CRC_32_ISCSI, Crc};
 use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::{
     EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type,
@@ -19,6 +20,10 @@ pub(crate) enum Carries {
     Udp,
     /// UDP whose checksum field is 0: it has none.
     UdpUnchecked,
+    /// SCTP with one chunk of this type, which the payload is the value of.
+    Sctp(u8),
+    /// SCTP whose checksum field is 0: a device is to fill it in.
+    SctpUnchecked(u8),
     /// An ICMP echo request; its identifier is the source's port.
     EchoRequest,
     /// An ICMP echo reply; its identifier is the destination's port.
@@ -178,6 +183,7 @@ impl Packet {
                     IpNumber::IPV6_ICMP
                 }
             }
+            Carries::Sctp(_) | Carries::SctpUnchecked(_) => IpNumber::SCTP,
             Carries::Protocol(number) => IpNumber(number),
         }
     }
@@ -244,9 +250,26 @@ impl Packet {
                     Icmpv6Type::PacketTooBig { mtu: 1400 },
                 )
             }
+            Carries::Sctp(chunk) => self.sctp(chunk, |bytes| {
+                Crc::<u32>::new(&CRC_32_ISCSI).checksum(bytes)
+            }),
+            Carries::SctpUnchecked(chunk) => self.sctp(chunk, |_| 0),
             Carries::Protocol(_) => Vec::new(),
         };
         bytes.extend(payload);
+        bytes
+    }
+
+    /// The headers of SCTP and of its chunk; `checksum` is asked about the whole.
+    fn sctp(&self, chunk: u8, checksum: impl Fn(&[u8]) -> u32) -> Vec<u8> {
+        let length = u16::try_from(4 + self.payload.len()).expect("a chunk's size");
+        let mut bytes = Vec::new();
+        bytes.extend(self.src.port().to_be_bytes());
+        bytes.extend(self.dst.port().to_be_bytes());
+        bytes.extend([1, 2, 3, 4, 0, 0, 0, 0, chunk, 0]);
+        bytes.extend(length.to_be_bytes());
+        let whole = [&bytes[..], &self.payload].concat();
+        bytes[8..12].copy_from_slice(&checksum(&whole).to_le_bytes());
         bytes
     }
 

@@ -182,7 +182,7 @@ impl<F: TestFamily> Hosts<F> {
             self.published_back.insert(back_key, back);
         }
         self.published.insert(key, value);
-        let (word, bit) = bitmap_position(protocol, port).expect("a protocol with ports");
+        let (word, bit) = bitmap_position(protocol, port);
         *self.bitmap.entry(word).or_default() |= bit;
         self
     }
@@ -362,9 +362,8 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
     }
 
     fn port_is_published(&self, protocol: u8, port: u16) -> bool {
-        bitmap_position(protocol, port)
-            .and_then(|(word, bit)| Some(self.bitmap.get(&word)? & bit != 0))
-            .unwrap_or(false)
+        let (word, bit) = bitmap_position(protocol, port);
+        self.bitmap.get(&word).is_some_and(|bits| bits & bit != 0)
     }
 
     fn is_local(&self, address: &F::Address) -> bool {

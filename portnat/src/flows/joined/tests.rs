@@ -95,7 +95,7 @@ const WAY: [(End, End); 2] = [
 fn two_entries_are_one_flow() {
     let flow = only(&published());
     assert_eq!(flow.port_id(), 7);
-    assert_eq!(flow.state(), State::Established);
+    assert_eq!(flow.state(), State::TCP_ESTABLISHED);
     assert_eq!(way(&flow), WAY);
     assert_eq!(flow.traffic(), TRAFFIC);
     // The later half counts.
@@ -153,7 +153,7 @@ fn ipv6_is_joined_too() {
     assert_eq!(seen, before);
     assert_eq!((becomes.src, becomes.dst), (before.src, after.dst));
     assert_eq!((becomes.src_port, becomes.dst_port), (51000, 80));
-    assert_eq!(flow.state(), State::Answered);
+    assert_eq!(flow.state(), State::UDP_ANSWERED);
 }
 
 /// Each half alone tells the same of where the flow goes.
@@ -164,7 +164,7 @@ fn a_half_whose_other_is_gone_is_a_flow() {
         let flow = only(&[(*key, *record)].into());
         assert_eq!(flow.twin, None);
         assert_eq!(way(&flow), WAY);
-        assert_eq!(flow.state(), State::Opening);
+        assert_eq!(flow.state(), State::TCP_OPENING);
         let traffic = flow.traffic();
         let expected = match record.direction() {
             Direction::Original => [6, 0],
