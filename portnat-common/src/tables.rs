@@ -103,8 +103,8 @@ pub trait Tables<F: Family> {
     /// Index of the interface of this hook.
     fn interface(&self) -> u32;
 
-    /// The address that masqueraded packets take at the interface of this hook.
-    fn egress_address(&self) -> Option<F::Address>;
+    /// The address that masqueraded packets take at the interface with this index.
+    fn egress_address(&self, interface: u32) -> Option<F::Address>;
 
     /// The time.
     fn now(&self) -> Ticks;

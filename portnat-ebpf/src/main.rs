@@ -22,7 +22,7 @@ use portnat_common::settings::SWEPT_AT_ONCE;
 use portnat_common::wire::ethernet;
 use portnat_common::{Family, V4, V6};
 
-use crate::run::{In, Inside, Outside, run};
+use crate::run::{In, Inside, Local, Outside, run};
 
 /// Where the network header lies behind an Ethernet header.
 const ETHERNET: usize = ethernet::HEADER_LEN;
@@ -43,6 +43,12 @@ pub(crate) fn uplink_out(ctx: TcContext) -> i32 {
 #[classifier]
 pub(crate) fn bridge_out(ctx: TcContext) -> i32 {
     run::<Inside<ETHERNET>>(&ctx)
+}
+
+/// Out by the loopback interface: from the host to itself.
+#[classifier]
+pub(crate) fn local_out(ctx: TcContext) -> i32 {
+    run::<Local>(&ctx)
 }
 
 /// In from an uplink without a link layer.

@@ -1,6 +1,9 @@
 //! From the hook to the NAT and back to a verdict that the kernel understands.
 
-use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use core::ptr;
+
+use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
 use portnat_common::nat::{self, Hook, Next, Opening, Sight};
@@ -13,6 +16,9 @@ use crate::tables::{Mapped, Maps};
 
 /// The next program's turn: `TCX_NEXT`, and clsact's `TC_ACT_UNSPEC`, which is the same number.
 const NEXT: i32 = TC_ACT_UNSPEC;
+
+/// The index of the loopback interface, in every network namespace (LOOPBACK_IFINDEX).
+const LOOPBACK: u32 = 1;
 
 /// How much of a packet is read at most: a link header, a network header with all its options, an
 /// ICMP error's header, and of what it quotes as much again with 8 bytes of transport header.
@@ -32,6 +38,9 @@ pub(crate) struct In<const L3: usize>;
 /// Where packets go out by an uplink.
 pub(crate) struct Outside<const L3: usize>;
 
+/// Where packets go from the host to itself.
+pub(crate) struct Local;
+
 /// Where packets go out by a bridge.
 pub(crate) struct Inside<const L3: usize>;
 
@@ -50,48 +59,147 @@ impl<const AT: usize> Place for Inside<AT> {
     const L3: usize = AT;
 }
 
+impl Place for Local {
+    const HOOK: Hook = Hook::Local;
+    const L3: usize = ethernet::HEADER_LEN;
+}
+
 /// A packet is seen at a place.
 #[inline(always)]
 pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
-    let verdict = match ethertype(ctx) {
+    let done = match ethertype(ctx) {
         Some(V4::ETHERTYPE) => process::<V4, At>(ctx),
         Some(V6::ETHERTYPE) => process::<V6, At>(ctx),
         _ => return NEXT,
     };
-    let Verdict::Drop(reason) = verdict else {
-        return NEXT;
+    match done.0 as u32 {
+        Done::REDIRECT => redirect(ctx, done.value()),
+        Done::DROP => {
+            drop_for(ctx, done.value());
+            TC_ACT_SHOT
+        }
+        _ => NEXT,
+    }
+}
+
+/// What became of a packet in one function: an eBPF function returns one register. The lower half
+/// says what, the upper half which reason or interface.
+#[derive(Clone, Copy)]
+struct Done(u64);
+
+impl Done {
+    const NEXT: u32 = 0;
+    const DROP: u32 = 1;
+    const REDIRECT: u32 = 2;
+    /// Nothing yet: another function has its turn.
+    const ERROR: u32 = 3;
+    const UNKNOWN: u32 = 4;
+
+    #[inline(always)]
+    const fn new(what: u32, value: u32) -> Self {
+        Done(what as u64 | (value as u64) << 32)
+    }
+
+    #[inline(always)]
+    const fn value(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[inline(always)]
+    const fn verdict(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass | Verdict::Translated => Done::new(Done::NEXT, 0),
+            Verdict::Redirect(interface) => Done::new(Done::REDIRECT, interface),
+            Verdict::Drop(reason) => Done::new(Done::DROP, reason as u32),
+        }
+    }
+
+    #[inline(always)]
+    const fn option(verdict: Option<Verdict>) -> Self {
+        match verdict {
+            Some(verdict) => Done::verdict(verdict),
+            None => Done::new(Done::UNKNOWN, 0),
+        }
+    }
+
+    #[inline(always)]
+    const fn step(next: Next) -> Self {
+        match next {
+            Next::Done(verdict) => Done::verdict(verdict),
+            Next::Error => Done::new(Done::ERROR, 0),
+            Next::Unknown => Done::new(Done::UNKNOWN, 0),
+        }
+    }
+
+    #[inline(always)]
+    const fn is(self, what: u32) -> bool {
+        self.0 as u32 == what
+    }
+}
+
+/// Sends a packet on by an interface. What goes to the host itself comes in by the loopback
+/// interface.
+#[inline(always)]
+fn redirect(ctx: &TcContext, interface: u32) -> i32 {
+    let action = if interface == LOOPBACK {
+        // Addressed to the interface, or the stack takes it for somebody else's.
+        let mut skb = Skb::plain(ctx);
+        if skb.write(0, [0_u32; 3]).is_none() {
+            drop_for(ctx, DropReason::Unwritable as u32);
+            return TC_ACT_SHOT;
+        }
+        // SAFETY: the helper has no requirements.
+        unsafe { bpf_redirect(interface, u64::from(BPF_F_INGRESS)) }
+    } else {
+        // SAFETY: without parameters the helper asks the routing table itself.
+        unsafe { bpf_redirect_neigh(interface, ptr::null_mut(), 0, 0) }
     };
-    count(reason);
+    action as i32
+}
+
+/// Counts a drop.
+#[inline(always)]
+fn drop_for(ctx: &TcContext, reason: u32) {
+    if let Some(counter) = DROPS.get_ptr_mut(reason) {
+        // SAFETY: the counter is this CPU's own, and a program is not preempted by itself.
+        unsafe { *counter += 1 };
+    }
     // Costs nothing unless `--trace` sets the level: the verifier removes the dead branch.
     info!(
         ctx,
         "dropped {} bytes at interface {}: {}",
         ctx.len(),
         metadata(ctx).ifindex,
-        reason.name()
+        DropReason::ALL
+            .get(reason as usize)
+            .map_or("", |reason| reason.name())
     );
-    TC_ACT_SHOT
 }
 
 /// As [`nat::process`], each step a function of its own to the kernel, with a stack of its own.
 #[inline(always)]
-fn process<F: Mapped, At: Place>(ctx: &TcContext) -> Verdict
+fn process<F: Mapped, At: Place>(ctx: &TcContext) -> Done
 where
     Maps: Tables<F>,
 {
-    match established::<F, At>(ctx) {
-        Next::Done(verdict) => return verdict,
-        Next::Error => return error::<F, At>(ctx),
-        Next::Unknown => {}
+    let done = established::<F, At>(ctx);
+    if done.is(Done::ERROR) {
+        return error::<F, At>(ctx);
     }
-    if let Some(verdict) = half_open::<F, At>(ctx) {
-        return verdict;
+    if !done.is(Done::UNKNOWN) {
+        return done;
     }
-    if let Some(verdict) = plan::<F, At>(ctx) {
-        return verdict;
+    let done = half_open::<F, At>(ctx);
+    if !done.is(Done::UNKNOWN) {
+        return done;
     }
-    if let Some(verdict) = make::<F, At>(ctx) {
-        return verdict;
+    let done = plan::<F, At>(ctx);
+    if !done.is(Done::UNKNOWN) {
+        return done;
+    }
+    let done = make::<F, At>(ctx);
+    if !done.is(Done::UNKNOWN) {
+        return done;
     }
     // The flow has taken room and pays by making some.
     sweep::<F>(ctx);
@@ -99,58 +207,72 @@ where
     finish::<F, At>(ctx)
 }
 
-// An eBPF function returns one register.
-const _: () = assert!(size_of::<Next>() == 4 && size_of::<Option<Verdict>>() == 4);
-
 #[inline(never)]
-fn established<F: Family, At: Place>(ctx: &TcContext) -> Next
+fn established<F: Family, At: Place>(ctx: &TcContext) -> Done
 where
     Maps: Tables<F>,
 {
     let mut packet = Skb::with_headers::<F>(ctx, HEADERS);
-    nat::established::<F, _, _>(&mut packet, sight::<At>(ctx), &Maps::at(ctx))
+    Done::step(nat::established::<F, _, _>(
+        &mut packet,
+        sight::<At>(ctx),
+        &Maps::at(ctx),
+    ))
 }
 
 #[inline(never)]
-fn error<F: Family, At: Place>(ctx: &TcContext) -> Verdict
-where
-    Maps: Tables<F>,
-{
-    nat::error::<F, _, _>(&mut Skb::new::<F>(ctx), sight::<At>(ctx), &Maps::at(ctx))
-}
-
-#[inline(never)]
-fn half_open<F: Mapped, At: Place>(ctx: &TcContext) -> Option<Verdict>
+fn error<F: Family, At: Place>(ctx: &TcContext) -> Done
 where
     Maps: Tables<F>,
 {
     let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
-    nat::half_open::<F, _, _>(skb, sight::<At>(ctx), tables, opening::<F>()?)
+    Done::verdict(nat::error::<F, _, _>(skb, sight::<At>(ctx), tables))
 }
 
 #[inline(never)]
-fn plan<F: Mapped, At: Place>(ctx: &TcContext) -> Option<Verdict>
+fn half_open<F: Mapped, At: Place>(ctx: &TcContext) -> Done
 where
     Maps: Tables<F>,
 {
     let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
-    nat::plan::<F, _, _>(skb, sight::<At>(ctx), tables, opening::<F>()?)
-}
-
-#[inline(never)]
-fn make<F: Mapped, At: Place>(ctx: &TcContext) -> Option<Verdict>
-where
-    Maps: Tables<F>,
-{
-    nat::make::<F, _>(At::HOOK, &Maps::at(ctx), opening::<F>()?)
-}
-
-#[inline(never)]
-fn finish<F: Mapped, At: Place>(ctx: &TcContext) -> Verdict {
     let Some(opening) = opening::<F>() else {
-        return Verdict::Pass;
+        return Done::new(Done::UNKNOWN, 0);
     };
-    nat::finish::<F, _>(&mut Skb::new::<F>(ctx), sight::<At>(ctx), opening)
+    let done = nat::half_open::<F, _, _>(skb, sight::<At>(ctx), tables, opening);
+    Done::option(done)
+}
+
+#[inline(never)]
+fn plan<F: Mapped, At: Place>(ctx: &TcContext) -> Done
+where
+    Maps: Tables<F>,
+{
+    let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
+    let Some(opening) = opening::<F>() else {
+        return Done::new(Done::UNKNOWN, 0);
+    };
+    let done = nat::plan::<F, _, _>(skb, sight::<At>(ctx), tables, opening);
+    Done::option(done)
+}
+
+#[inline(never)]
+fn make<F: Mapped, At: Place>(ctx: &TcContext) -> Done
+where
+    Maps: Tables<F>,
+{
+    let Some(opening) = opening::<F>() else {
+        return Done::new(Done::UNKNOWN, 0);
+    };
+    Done::option(nat::make::<F, _>(At::HOOK, &Maps::at(ctx), opening))
+}
+
+#[inline(never)]
+fn finish<F: Mapped, At: Place>(ctx: &TcContext) -> Done {
+    let Some(opening) = opening::<F>() else {
+        return Done::new(Done::UNKNOWN, 0);
+    };
+    let skb = &mut Skb::new::<F>(ctx);
+    Done::verdict(nat::finish::<F, _>(skb, sight::<At>(ctx), opening))
 }
 
 /// The flow that this CPU is opening.
@@ -193,7 +315,7 @@ fn sight<At: Place>(ctx: &TcContext) -> Sight {
         hook: At::HOOK,
         l3: At::L3,
         // What the host sends itself came in nowhere.
-        forwarded: matches!(At::HOOK, Hook::In) || metadata(ctx).ingress_ifindex != 0,
+        forwarded: matches!(At::HOOK, Hook::In | Hook::Local) || metadata(ctx).ingress_ifindex != 0,
     }
 }
 
@@ -213,13 +335,4 @@ fn metadata(ctx: &TcContext) -> &__sk_buff {
     // SAFETY: it is this program's context. The verifier turns each access to one of its fields
     // into one to the kernel's own structure.
     unsafe { &*ctx.skb.skb }
-}
-
-/// Counts a drop.
-#[inline(always)]
-fn count(reason: DropReason) {
-    if let Some(counter) = DROPS.get_ptr_mut(reason as u32) {
-        // SAFETY: the counter is this CPU's own, and a program is not preempted by itself.
-        unsafe { *counter += 1 };
-    }
 }

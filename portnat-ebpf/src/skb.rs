@@ -24,6 +24,15 @@ pub(crate) struct Skb {
 }
 
 impl Skb {
+    /// The skb of `ctx`, of which no checksum will be changed.
+    #[inline(always)]
+    pub(crate) fn plain(ctx: &TcContext) -> Self {
+        Skb {
+            skb: ctx.skb.skb,
+            pseudo_header: u64::from(BPF_F_PSEUDO_HDR),
+        }
+    }
+
     /// The skb of `ctx`, a packet of family `F`.
     #[inline(always)]
     pub(crate) fn new<F: Family>(ctx: &TcContext) -> Self {

@@ -246,9 +246,9 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn egress_address(&self) -> Option<$address> {
+            fn egress_address(&self, interface: u32) -> Option<$address> {
                 // SAFETY: as for `published`.
-                unsafe { $egress.get(self.interface) }.copied()
+                unsafe { $egress.get(interface) }.copied()
             }
 
             #[inline(always)]

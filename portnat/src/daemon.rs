@@ -231,6 +231,10 @@ impl Daemon {
             };
             complaints.extend(enable().err().map(|error| error.to_string()));
         }
+        if let Some(loopback) = &desired.loopback {
+            let set = self.sysctls.accept_own_answers(loopback);
+            complaints.extend(set.err().map(|error| error.to_string()));
+        }
         let attached = self.datapath.apply(&desired)?;
         complaints.extend(attached.failed.iter().map(ToString::to_string));
         self.remove_qdiscs(attached.qdiscs).await;

@@ -43,6 +43,10 @@ pub trait Family: Copy + 'static {
     /// quench is not translated (RFC 6633).
     fn is_error(icmp_type: u8) -> bool;
 
+    /// Whether this is an address of one link only, which IPv4 routers forward and IPv6 routers must
+    /// not (RFC 3927 section 7; RFC 4291 section 2.5.6).
+    fn is_link_local(address: Self::Address) -> bool;
+
     /// Whether a router must not forward what has this address as source or destination: those of
     /// one host (RFC 1122 section 3.2.1.3) and, in IPv6, of one link (RFC 4291 section 2.5.6). The
     /// stack drops such packets where they come from outside; rewritten it would not know them.

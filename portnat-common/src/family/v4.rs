@@ -68,6 +68,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn is_link_local(_: Ip4) -> bool {
+        false
+    }
+
+    #[inline(always)]
     fn stays_on_link(address: Ip4) -> bool {
         address.first_octet() == 127
     }

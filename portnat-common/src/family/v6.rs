@@ -66,8 +66,13 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn is_link_local(address: Ip6) -> bool {
+        address.first_group() & 0xffc0 == 0xfe80
+    }
+
+    #[inline(always)]
     fn stays_on_link(address: Ip6) -> bool {
-        address.is_loopback() || address.first_group() & 0xffc0 == 0xfe80
+        address.is_loopback() || Self::is_link_local(address)
     }
 }
 

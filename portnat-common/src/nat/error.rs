@@ -10,9 +10,9 @@ use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::{Be16, icmp, protocol, tcp};
 
-use super::Sight;
 use super::open::untranslatable;
 use super::rewrite::{ports, replaced, write_addresses};
+use super::{Hook, Sight};
 
 /// A packet that an ICMP error quotes.
 struct Quoted<A> {
@@ -52,7 +52,11 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
     outer: &Network<F::Address>,
     tables: &T,
 ) -> Option<Verdict> {
-    let side = hook.side();
+    let side = match hook {
+        // The host's own, about what it has sent to a container by way of the loopback interface.
+        Hook::Local => Side::Ingress,
+        _ => hook.side(),
+    };
     let quoted_l3 = outer.l4 + icmp::ERROR_HEADER_LEN;
     let quoted = read::<F, P>(packet, quoted_l3, side)?;
     // An error goes to who sent what it quotes.
@@ -67,7 +71,10 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
         F::Address::narrow(&answer.dst),
         F::Address::narrow(&answer.src),
     );
+    let redirected = flow.interface;
     let (new_src, new_dst) = match side {
+        // Neither end knows of the other.
+        _ if redirected != 0 => (dst, src),
         Side::Ingress => (outer.src, src),
         // An error that the host makes comes from its own address already.
         Side::Egress if tables.subnet(&outer.src).is_some() => (dst, outer.dst),
@@ -82,6 +89,8 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
         ((src, answer.dst_port), (dst, answer.src_port)),
     );
     Some(match written {
+        // It is on its way to the host already.
+        Some(()) if redirected != 0 && hook != Hook::Local => Verdict::Redirect(redirected),
         Some(()) => Verdict::Translated,
         None => Verdict::Drop(DropReason::Unwritable),
     })

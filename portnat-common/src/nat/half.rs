@@ -59,11 +59,12 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
                 &tuple,
                 &transport,
                 translation,
+                flow.interface,
             ));
         }
     }
     let may_open = match sight.hook {
-        Hook::In => true,
+        Hook::In | Hook::Local => true,
         Hook::Outside => tables.subnet(&tuple.src).is_some(),
         Hook::Inside => is_hairpin::<F, T>(tables, &tuple),
     };

@@ -49,6 +49,9 @@ pub enum Hook {
     /// a published port is masqueraded, or the answers would go to it directly and from the wrong
     /// address.
     Inside,
+    /// It goes from the host to itself, by the loopback interface. What asks for a published port is
+    /// rewritten at both ends.
+    Local,
 }
 
 impl Hook {
@@ -58,7 +61,7 @@ impl Hook {
     pub const fn side(self) -> Side {
         match self {
             Hook::In => Side::Ingress,
-            Hook::Outside | Hook::Inside => Side::Egress,
+            Hook::Outside | Hook::Inside | Hook::Local => Side::Egress,
         }
     }
 }
@@ -70,7 +73,7 @@ pub struct Sight {
     pub hook: Hook,
     /// Where the network header lies, in bytes.
     pub l3: usize,
-    /// Whether the packet came in by an interface. Of what the host sends itself only its ICMP
+    /// Whether the packet came in by an interface, or goes from the host to itself. Of what the host sends itself only its ICMP
     /// errors are looked at: they quote packets in translation.
     pub forwarded: bool,
 }
@@ -127,10 +130,15 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
     let Some(settings) = tables.settings() else {
         return PASS;
     };
-    let published =
-        sight.hook == Hook::In && tables.port_is_published(network.protocol, transport.dst_port);
-    if sight.hook == Hook::In && !published && !settings.pool.contains(transport.dst_port) {
-        return Next::Done(leave::<F, T>(tables, &network));
+    // Before any hash is looked into: most of what comes in or goes to the host is not ours.
+    let published = matches!(sight.hook, Hook::In | Hook::Local)
+        && tables.port_is_published(network.protocol, transport.dst_port);
+    match sight.hook {
+        Hook::In if !published && !settings.pool.contains(transport.dst_port) => {
+            return Next::Done(leave::<F, T>(tables, &network));
+        }
+        Hook::Local if !published => return PASS,
+        _ => {}
     }
     let tuple = tuple(&network, &transport, sight.hook.side());
     if let Some(flow) = tables.flow(Table::Confirmed, &tuple) {
@@ -146,12 +154,15 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
                 &tuple,
                 &transport,
                 translation,
+                flow.interface,
             ));
         }
     }
     match sight.hook {
-        // An outsider opens flows by published ports only.
-        Hook::In if !published => Next::Done(leave::<F, T>(tables, &network)),
+        // An outsider opens flows by published ports only; a target answers what came from the host.
+        Hook::In if !published && tables.subnet(&network.src).is_none() => {
+            Next::Done(leave::<F, T>(tables, &network))
+        }
         _ => Next::Unknown,
     }
 }
@@ -192,13 +203,17 @@ fn is_hairpin<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) ->
             .is_some_and(|subnet| subnet.bridge == tables.interface())
 }
 
-/// The published port that a tuple asks for: on its very address, else on every local one.
+/// The published port that a tuple asks for: on its very address, else on every local one. The
+/// host's loopback addresses are there for itself only.
 #[inline(always)]
 fn find_published<'t, F: Family, T: Tables<F>>(
     tables: &'t T,
+    hook: Hook,
     tuple: &Tuple<F::Address>,
 ) -> Option<&'t Published> {
-    if F::stays_on_link(tuple.dst) || F::stays_on_link(tuple.src) {
+    let is_local = hook == Hook::Local;
+    let is_loopback = |address| F::stays_on_link(address) && !F::is_link_local(address);
+    if !is_local && (is_loopback(tuple.dst) || is_loopback(tuple.src)) {
         return None;
     }
     let mut key = PublishedKey {
@@ -213,5 +228,5 @@ fn find_published<'t, F: Family, T: Tables<F>>(
     key.address = F::Address::ANY;
     tables
         .published(&key)
-        .filter(|_| tables.is_local(&tuple.dst))
+        .filter(|_| is_local || tables.is_local(&tuple.dst))
 }

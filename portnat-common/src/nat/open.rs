@@ -6,8 +6,10 @@ use crate::flow::{NO_PORT, Translation};
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
 use crate::published::PublishedKey;
+use crate::settings::Settings;
 use crate::subnet::Subnet;
 use crate::tables::{Table, Tables};
+use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 
 use super::opening::{BORROWED, Opening, THIS_PORT};
@@ -49,12 +51,13 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
     opening.tuple = tuple(&network, &transport, sight.hook.side());
     opening.translation = Translation::to(&opening.tuple);
     opening.port_id = NO_PORT;
+    (opening.interface, opening.reply_interface) = (0, 0);
     opening.bytes = (network.end - sight.l3) as u64;
     opening.seen = transport.signals.observed();
     opening.transport = transport.pack();
     opening.length = transport.length as u32;
     let wanted = match sight.hook {
-        Hook::In => publish(tables, opening),
+        Hook::In | Hook::Local => publish(tables, sight.hook, opening),
         Hook::Outside | Hook::Inside => masquerade(tables, sight.hook, opening),
     };
     match wanted {
@@ -70,7 +73,7 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
     if transport.signals.is_answer() {
         return Some(match sight.hook {
             // The stack refuses what it does not know.
-            Hook::In => Verdict::Pass,
+            Hook::In | Hook::Local => Verdict::Pass,
             Hook::Outside | Hook::Inside => Verdict::Drop(DropReason::NoFlow),
         });
     }
@@ -90,7 +93,7 @@ pub fn make<F: Family, T: Tables<F>>(
     // Whoever is outside has to show that it is where it says it is.
     let table = match hook {
         Hook::In => Table::HalfOpen,
-        Hook::Outside | Hook::Inside => Table::Confirmed,
+        Hook::Outside | Hook::Inside | Hook::Local => Table::Confirmed,
     };
     match settle::<F, T>(tables, settings, table, opening, now) {
         Before::Same => None,
@@ -122,7 +125,14 @@ pub fn finish<F: Family, P: Packet>(
         tuple.dst_port,
         opening.length as usize,
     );
-    rewrite::<F, P>(packet, sight.l3, tuple, &transport, translation)
+    rewrite::<F, P>(
+        packet,
+        sight.l3,
+        tuple,
+        &transport,
+        translation,
+        opening.interface,
+    )
 }
 
 /// Whether a packet begins a flow of ours.
@@ -134,15 +144,60 @@ enum Wanted {
 
 /// A published port leads to its target.
 #[inline(always)]
-fn publish<F: Family, T: Tables<F>>(tables: &T, opening: &mut Opening<F::Address>) -> Wanted {
-    let Some(published) = find_published::<F, T>(tables, &opening.tuple) else {
+fn publish<F: Family, T: Tables<F>>(
+    tables: &T,
+    hook: Hook,
+    opening: &mut Opening<F::Address>,
+) -> Wanted {
+    let Some(published) = find_published::<F, T>(tables, hook, &opening.tuple) else {
         return Wanted::No;
     };
     opening.translation.dst = published.target;
     opening.translation.dst_port = published.target_port;
     opening.port_id = published.port_id;
     opening.wishes = THIS_PORT;
+    let tuple = &opening.tuple;
+    if hook == Hook::Local || F::is_link_local(tuple.src) || F::is_link_local(tuple.dst) {
+        return replace_both_ends::<F, T>(tables, opening);
+    }
     Wanted::Yes
+}
+
+/// The stack forwards nothing that comes from the host itself or must stay on its link: such a packet
+/// comes from the bridge's address and goes there past the stack, and so do the answers.
+#[inline(always)]
+fn replace_both_ends<F: Family, T: Tables<F>>(
+    tables: &T,
+    opening: &mut Opening<F::Address>,
+) -> Wanted {
+    // A bridge's port has no neighbours of its own: there the bridge itself sees the packet next.
+    let here = tables.interface();
+    if opening.tuple.side == Side::Ingress && tables.egress_address(here).is_none() {
+        return Wanted::No;
+    }
+    let target = F::Address::narrow(&opening.translation.dst);
+    let bridge = tables.subnet(&target).map_or(0, |subnet| subnet.bridge);
+    let address = tables.egress_address(bridge);
+    let (Some(address), Some(settings)) = (address, tables.settings()) else {
+        return Wanted::No;
+    };
+    opening.translation.src = address.widen();
+    (opening.interface, opening.reply_interface) = (bridge, here);
+    opening.wishes = borrowed_port::<F, T>(tables, settings, &opening.tuple);
+    Wanted::Yes
+}
+
+/// The wishes for a source port where the address is lent: the sender's own, where that is in the
+/// pool.
+#[inline(always)]
+fn borrowed_port<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings,
+    tuple: &Tuple<F::Address>,
+) -> u32 {
+    let keeps = settings.pool.contains(tuple.src_port)
+        && !tables.port_is_published(tuple.protocol, tuple.src_port);
+    BORROWED | if keeps { THIS_PORT } else { 0 }
 }
 
 /// A masqueraded packet takes the address of its way out, and keeps its port where that is in the
@@ -163,17 +218,16 @@ fn masquerade<F: Family, T: Tables<F>>(
     if !wanted {
         return Wanted::No;
     }
-    let (Some(address), Some(settings)) = (tables.egress_address(), tables.settings()) else {
+    let (Some(address), Some(settings)) =
+        (tables.egress_address(tables.interface()), tables.settings())
+    else {
         return Wanted::Impossible(DropReason::NoEgressAddress);
     };
     opening.translation.src = address.widen();
     if hook == Hook::Outside && answer_first::<F, T>(tables, opening) {
         return Wanted::Yes;
     }
-    let tuple = &opening.tuple;
-    let keeps = settings.pool.contains(tuple.src_port)
-        && !tables.port_is_published(tuple.protocol, tuple.src_port);
-    opening.wishes = BORROWED | if keeps { THIS_PORT } else { 0 };
+    opening.wishes = borrowed_port::<F, T>(tables, settings, &opening.tuple);
     Wanted::Yes
 }
 
@@ -215,7 +269,7 @@ pub(super) fn untranslatable<F: Family, T: Tables<F>>(
     match hook {
         Hook::In => leave::<F, T>(tables, network),
         Hook::Outside if inside.is_some_and(Subnet::is_masqueraded) => Verdict::Drop(reason),
-        Hook::Outside | Hook::Inside => Verdict::Pass,
+        Hook::Outside | Hook::Inside | Hook::Local => Verdict::Pass,
     }
 }
 

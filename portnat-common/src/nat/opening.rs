@@ -2,7 +2,7 @@
 
 use crate::address::Address;
 use crate::flow::{FlowRecord, Translation};
-use crate::tuple::Tuple;
+use crate::tuple::{Side, Tuple};
 
 /// [`Opening::wishes`]: the source port of [`Opening::translation`] is tried first. Without it any
 /// port of the pool will do.
@@ -26,6 +26,11 @@ pub struct Opening<A> {
     pub(super) port_id: u32,
     /// [`THIS_PORT`] and the like.
     pub(super) wishes: u32,
+    /// Index of the interface that the original direction is redirected to, or 0; then both ends
+    /// are rewritten.
+    pub(super) interface: u32,
+    /// The same of the reply direction.
+    pub(super) reply_interface: u32,
     /// Length of the first packet from its transport header on, in bytes.
     pub(super) length: u32,
     /// Length of the first packet in bytes.
@@ -48,10 +53,14 @@ impl<A: Address> Opening<A> {
     /// Makes [`Opening::answers`] what answers the translation as it is now.
     #[inline(always)]
     pub(super) fn expect_answers(&mut self) {
-        let side = self.tuple.side.other();
+        let side = match self.tuple.side {
+            // What is redirected answers where all containers do.
+            Side::Ingress if self.interface == 0 => Side::Egress,
+            Side::Ingress | Side::Egress => Side::Ingress,
+        };
         self.answers = self.translation.answers(&self.tuple, side);
     }
 }
 
-const _: () = assert!(size_of::<Opening<crate::Ip4>>() == 2 * 16 + 88 + 36 + 3 * 4 + 3 * 8);
-const _: () = assert!(size_of::<Opening<crate::Ip6>>() == 2 * 40 + 88 + 36 + 3 * 4 + 3 * 8);
+const _: () = assert!(size_of::<Opening<crate::Ip4>>() == 2 * 16 + 88 + 36 + 5 * 4 + 3 * 8);
+const _: () = assert!(size_of::<Opening<crate::Ip6>>() == 2 * 40 + 88 + 36 + 5 * 4 + 3 * 8);

@@ -1,10 +1,10 @@
 //! Both directions' entries of a flow are made, and with them a source port is reserved.
 
 use crate::family::Family;
-use crate::flow::{Flow, FlowRecord, HALF_OPEN, REPLY, Translation};
+use crate::flow::{Flow, FlowRecord, HALF_OPEN, REPLY, SAME_SIDE, Translation};
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Queued, Refusal, Table, Tables};
-use crate::tuple::Tuple;
+use crate::tuple::{Side, Tuple};
 use crate::verdict::DropReason;
 
 use super::life::{Life, identity, life, remove, twin_of};
@@ -47,12 +47,17 @@ pub(super) fn insert<F: Family, T: Tables<F>>(
         Table::Confirmed => 0,
         Table::HalfOpen => HALF_OPEN,
     };
+    let same_side = if opening.interface != 0 && opening.tuple.side == Side::Ingress {
+        SAME_SIDE
+    } else {
+        0
+    };
     // Field by field: a whole value would be cleared by a call, with a frame of its own.
     let entry = &mut opening.entry;
     entry.translation = Translation::to(&opening.tuple.reverse());
     entry.port_id = opening.port_id;
-    entry.flags = REPLY | half_open;
-    entry.interface = 0;
+    entry.flags = REPLY | half_open | same_side;
+    entry.interface = opening.reply_interface;
     entry.opened = now.0;
     entry.packets = 0;
     entry.seen = 0;
@@ -62,7 +67,8 @@ pub(super) fn insert<F: Family, T: Tables<F>>(
 
     let entry = &mut opening.entry;
     entry.translation = opening.translation;
-    entry.flags = half_open;
+    entry.flags = half_open | same_side;
+    entry.interface = opening.interface;
     entry.seen = opening.seen;
     entry.packets = 1;
     entry.bytes = opening.bytes;

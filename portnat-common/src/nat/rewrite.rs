@@ -14,7 +14,8 @@ use crate::wire::Be16;
 /// Rewrites what `tuple` and `translation` differ in, and brings the checksums up to date
 /// incrementally: one that was wrong stays wrong, so that its receiver still sees the damage.
 ///
-/// The transport checksum comes first: it is the one step that the kernel may refuse.
+/// The transport checksum comes first: it is the one step that the kernel may refuse. `interface` is
+/// where the packet goes afterwards, or 0.
 #[inline(always)]
 pub(super) fn rewrite<F: Family, P: Packet>(
     packet: &mut P,
@@ -22,8 +23,10 @@ pub(super) fn rewrite<F: Family, P: Packet>(
     tuple: &Tuple<F::Address>,
     transport: &Transport,
     translation: &Translation,
+    interface: u32,
 ) -> Verdict {
     match apply::<F, P>(packet, l3, tuple, transport, translation) {
+        Some(()) if interface != 0 => Verdict::Redirect(interface),
         Some(()) => Verdict::Translated,
         None => Verdict::Drop(DropReason::Unwritable),
     }

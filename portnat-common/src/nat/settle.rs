@@ -42,6 +42,7 @@ pub(super) fn settle<F: Family, T: Tables<F>>(
     if twin.is_some() && life(settings, tuple.protocol, flow, twin, now) == Life::Live {
         // Another CPU has just made it.
         opening.translation = flow.translation;
+        opening.interface = flow.interface;
         return Before::Same;
     }
     remove::<F, T>(tables, Table::HalfOpen, tuple, flow, twin);
@@ -85,6 +86,7 @@ fn claimed_flow<F: Family, T: Tables<F>>(
     let life = life(settings, tuple.protocol, flow, twin, now);
     if life == Life::Live {
         opening.translation = flow.translation;
+        opening.interface = flow.interface;
         return Before::Same;
     }
     // Who opened a flow may begin it anew, and not the other side (RFC 4787 REQ-6: the inside
@@ -113,4 +115,5 @@ fn leads_there<A: Address>(opening: &Opening<A>, flow: &Flow) -> bool {
         && A::narrow(&old.dst) == A::narrow(&new.dst)
         && old.dst_port == new.dst_port
         && flow.port_id == opening.port_id
+        && flow.interface == opening.interface
 }

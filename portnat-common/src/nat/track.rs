@@ -67,5 +67,6 @@ pub(super) fn track<F: Family, T: Tables<F>>(
 #[inline(always)]
 fn has_moved<F: Family, T: Tables<F>>(tables: &T, flow: &Flow) -> bool {
     flow.port_id == NO_PORT
-        && tables.egress_address() != Some(F::Address::narrow(&flow.translation.src))
+        && tables.egress_address(tables.interface())
+            != Some(F::Address::narrow(&flow.translation.src))
 }

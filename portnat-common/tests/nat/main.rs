@@ -5,6 +5,7 @@ mod fixtures;
 mod hairpin;
 mod half_open;
 mod interleavings;
+mod local;
 mod properties;
 mod races;
 mod sctp;

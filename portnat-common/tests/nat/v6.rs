@@ -162,10 +162,11 @@ fn a_container_reaches_its_own_published_port() {
 }
 
 #[test]
-fn what_belongs_to_a_link_is_left_to_the_stack() {
+fn what_belongs_to_a_link_or_to_the_host_alone_is_left_to_the_stack() {
     let world = web();
     for (src, dst) in [
-        ("[fe80::7]:40000", HOST),
+        // Somebody else's address.
+        ("[fe80::7]:40000", "[fe80::1]:8080"),
         (CLIENT, "[fe80::1]:8080"),
         ("[::1]:40000", HOST),
         (CLIENT, "[::1]:8080"),

@@ -54,12 +54,14 @@ impl Hook {
     pub(super) fn program(self, interface: &Interface) -> Option<&'static str> {
         let ethernet = interface.layer == LinkLayer::Ethernet;
         match (self, interface.role) {
+            (Hook::Ingress, Role::Loopback) => None,
             (Hook::Ingress, _) if ethernet => Some("nat_in"),
             (Hook::Ingress, _) => Some("nat_in_l3"),
             (Hook::Egress, Role::Uplink) if ethernet => Some("uplink_out"),
             (Hook::Egress, Role::Uplink) => Some("uplink_out_l3"),
             (Hook::Egress, Role::Bridge) => Some("bridge_out"),
             (Hook::Egress, Role::Port) => None,
+            (Hook::Egress, Role::Loopback) => Some("local_out"),
         }
     }
 

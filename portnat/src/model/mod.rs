@@ -41,6 +41,8 @@ pub enum Role {
     Bridge,
     /// It leads from a bridge to a container.
     Port,
+    /// It leads from the host to itself.
+    Loopback,
 }
 
 /// An interface that programs are attached to.
@@ -65,6 +67,8 @@ pub struct Desired {
     pub v6: Tables<Ip6>,
     /// By interface index, where programs are attached.
     pub interfaces: BTreeMap<u32, Interface>,
+    /// The name of the loopback interface, if the host itself is to reach published ports by it.
+    pub loopback: Option<String>,
     /// The names of the interfaces that must forward: uplinks and bridges.
     pub forwarding: BTreeSet<String>,
 }
@@ -126,6 +130,8 @@ impl Intent {
             .links
             .iter()
             .filter(|link| link.master.is_some_and(|master| inside.contains(&master)));
+        let loopback = snapshot.links.iter().find(|link| link.loopback);
+        let loopback = loopback.filter(|_| !self.published.is_empty());
         let attach = |role| move |link: &Link| (link.index, Interface::new(link, role));
         let through = || uplinks.iter().chain(&bridges).copied();
         let mut desired = Desired {
@@ -134,7 +140,10 @@ impl Intent {
                 .map(attach(Role::Port))
                 .chain(bridges.iter().copied().map(attach(Role::Bridge)))
                 .chain(uplinks.iter().copied().map(attach(Role::Uplink)))
+                .chain(loopback.map(attach(Role::Loopback)))
                 .collect(),
+            // Only who has published ports has a reason to look at what the host says to itself.
+            loopback: loopback.map(|link| link.name.clone()),
             ..Desired::default()
         };
         for port in &self.published {

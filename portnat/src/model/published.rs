@@ -50,11 +50,6 @@ pub enum PublishError {
         #[source]
         source: ReserveError,
     },
-    /// Published on an address of the loopback interface.
-    #[error(
-        "publishing {0}: a loopback address is not supported yet, use another address of the host"
-    )]
-    Loopback(String),
 }
 
 impl PublishedPort {
@@ -97,7 +92,7 @@ pub fn allocate(
     let mut order: Vec<_> = specs.iter().enumerate().collect();
     order.sort_by_key(|(_, spec)| spec.host_port.is_none());
     for (number, spec) in order {
-        let address = host_address(spec)?;
+        let address = host_address(spec);
         let protocol = spec.protocol;
         let failed = |source| PublishError::Reserve {
             spec: spec.to_string(),
@@ -150,14 +145,11 @@ pub fn allocate(
 }
 
 /// The host's address of a spec: by default every one of the target's family.
-fn host_address(spec: &PublishSpec) -> Result<IpAddr, PublishError> {
+fn host_address(spec: &PublishSpec) -> IpAddr {
     match (spec.host_ip, spec.target) {
-        (Some(address), _) if address.is_loopback() => {
-            Err(PublishError::Loopback(spec.to_string()))
-        }
-        (Some(address), _) => Ok(address),
-        (None, IpAddr::V4(_)) => Ok(Ipv4Addr::UNSPECIFIED.into()),
-        (None, IpAddr::V6(_)) => Ok(Ipv6Addr::UNSPECIFIED.into()),
+        (Some(address), _) => address,
+        (None, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+        (None, IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 
@@ -225,16 +217,5 @@ mod tests {
         ]);
         let (ports, _) = allocate(&specs, (50_000, 50_100)).expect("there are free ones");
         assert_eq!((ports[0].port.get(), ports[1].port.get()), (50_001, 50_000));
-    }
-
-    #[test]
-    fn loopback_is_refused_in_words() {
-        let error = allocate(&specs(&["127.0.0.1:8080:80@172.17.0.2"]), (50_000, 50_100));
-        assert!(
-            error
-                .expect_err("loopback")
-                .to_string()
-                .contains("loopback")
-        );
     }
 }

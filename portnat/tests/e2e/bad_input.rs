@@ -206,14 +206,6 @@ fn a_control_socket_that_cannot_be() {
     }
 }
 
-#[test]
-fn a_loopback_address() {
-    let spec = "127.0.0.1:8080:80/tcp@172.17.0.2";
-    let line = refused(&lab(), FAILURE, &["-p", spec]);
-    assert!(line.contains(spec), "{line}");
-    assert!(line.contains("loopback address is not supported"), "{line}");
-}
-
 /// In the machine's own namespace, since nobody cannot enter another; it fails at once.
 #[test]
 fn no_root() {

@@ -6,7 +6,7 @@
 //! - [`base`]: what must work whatever else the host does, once for each combination.
 //! - [`addresses`], [`uplinks`], [`tun`]: what the host looks like, and how that changes.
 //! - [`masquerade`], [`traffic`]: what passes and what does not.
-//! - [`hairpin`]: from containers by the host's addresses. [`ipv6`]: the other family.
+//! - [`hairpin`]: from containers by the host's addresses; [`localhost`]: from the host itself. [`ipv6`]: the other family.
 //! - [`sctp`]: a protocol that is spoken by hand.
 //! - [`icmp`]: errors about what was translated.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
@@ -29,6 +29,7 @@ mod hairpin;
 mod icmp;
 mod ipv6;
 mod lifecycle;
+mod localhost;
 mod masquerade;
 mod picture;
 mod sctp;

@@ -22,6 +22,7 @@ use support::world::{TestFamily as _, World};
 /// The kernel's verdicts.
 const NEXT: i32 = -1;
 const SHOT: i32 = 2;
+const REDIRECT: i32 = 7;
 /// The index that BPF_PROG_TEST_RUN gives the interface of a packet.
 const INTERFACE: u32 = 1;
 /// An interface that forwarded packets came in by.

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use crate::support::packet::{Carries, Packet, packet};
 use crate::support::world::{Hosts, TestFamily, World, World6};
-use crate::{Host, NEXT, SHOT};
+use crate::{Host, NEXT, REDIRECT, SHOT};
 
 /// A packet and the hook that it comes to.
 #[derive(Clone, Debug)]
@@ -106,6 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn verdict_of(verdict: Verdict) -> i32 {
     match verdict {
         Verdict::Pass | Verdict::Translated => NEXT,
+        Verdict::Redirect(_) => REDIRECT,
         Verdict::Drop(_) => SHOT,
     }
 }

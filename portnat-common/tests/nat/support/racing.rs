@@ -123,8 +123,8 @@ impl Tables<V4> for Racing<'_> {
         self.world().interface()
     }
 
-    fn egress_address(&self) -> Option<Ip4> {
-        self.world().egress_address()
+    fn egress_address(&self, interface: u32) -> Option<Ip4> {
+        self.world().egress_address(interface)
     }
 
     fn now(&self) -> Ticks {

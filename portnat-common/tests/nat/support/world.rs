@@ -187,6 +187,13 @@ impl<F: TestFamily> Hosts<F> {
         self
     }
 
+    /// Gives the host another address.
+    pub(crate) fn with_address(mut self, address: &str) -> Self {
+        let address: IpAddr = address.parse().expect("an address");
+        self.local.insert(F::address(address));
+        self
+    }
+
     /// Takes the uplink its address.
     pub(crate) fn without_egress_address(mut self) -> Self {
         self.egress = None;
@@ -378,10 +385,11 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         self.interface.get()
     }
 
-    fn egress_address(&self) -> Option<F::Address> {
-        match self.interface.get() {
+    fn egress_address(&self, interface: u32) -> Option<F::Address> {
+        match interface {
             World::BRIDGE => Some(F::address(F::OWN[1])),
-            _ => self.egress,
+            World::UPLINK | World::OTHER_BRIDGE => self.egress,
+            _ => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod conf;
 mod forwarding;
+mod loopback;
 mod port_range;
 #[cfg(test)]
 mod tests;
