@@ -126,7 +126,7 @@ impl Transport {
                 // destination's in a reply.
                 let identifier = header.identifier.get();
                 let answers_query = header.kind == F::ECHO_REPLY;
-                if F::is_error(header.kind) {
+                if F::is_error(header.kind) || header.kind == F::REDIRECT {
                     return Err(Untranslatable::Error);
                 }
                 if header.kind != F::ECHO_REQUEST && !answers_query {

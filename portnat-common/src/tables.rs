@@ -84,7 +84,7 @@ pub trait Tables<F: Family> {
     /// The published port under `key`.
     fn published(&self, key: &PublishedKey<F::Address>) -> Option<&Published>;
 
-    /// The published port that leads to a target, if there is just one: `key` is the target's
+    /// The published port that leads to a target, the first of several: `key` is the target's
     /// address and port, and what comes back has the host's as its target.
     fn published_back(&self, key: &PublishedKey<F::Address>) -> Option<&Published>;
 

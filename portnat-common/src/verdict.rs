@@ -60,6 +60,10 @@ drop_reasons! {
     DirectAccess = 8, "direct-access";
     /// An earlier flow with the same tuple is just ending; the sender tries again.
     FlowEnding = 9, "flow-ending";
+    /// The host's own advice to a container to go to a published port's target directly.
+    Redirect = 10, "redirect";
+    /// It came in by an uplink and asks for a published port with the address of a container.
+    InsideSource = 11, "inside-source";
 }
 
 impl fmt::Display for DropReason {

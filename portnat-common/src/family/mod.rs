@@ -14,6 +14,8 @@ pub trait Family: Copy + 'static {
     /// Its addresses.
     type Address: Address;
 
+    /// Type of its redirect.
+    const REDIRECT: u8;
     /// Its EtherType, host byte order.
     const ETHERTYPE: u16;
     /// The protocol number of its ICMP.
@@ -46,6 +48,10 @@ pub trait Family: Copy + 'static {
     /// Whether this is an address of one link only, which IPv4 routers forward and IPv6 routers must
     /// not (RFC 3927 section 7; RFC 4291 section 2.5.6).
     fn is_link_local(address: Self::Address) -> bool;
+
+    /// Where a redirect quotes the packet that it is about, in bytes from its own start at `l4`;
+    /// `None` if it quotes none.
+    fn redirected<P: Packet>(packet: &P, l4: usize) -> Option<usize>;
 
     /// Whether a router must not forward what has this address as source or destination: those of
     /// one host (RFC 1122 section 3.2.1.3) and, in IPv6, of one link (RFC 4291 section 2.5.6). The

@@ -18,6 +18,7 @@ impl Family for V4 {
     const ECHO_REQUEST: u8 = icmp::ECHO_REQUEST_V4;
     const ECHO_REPLY: u8 = icmp::ECHO_REPLY_V4;
     const ICMP_PSEUDO_HEADER: bool = false;
+    const REDIRECT: u8 = icmp::REDIRECT_V4;
     const SRC: usize = ipv4::SRC;
     const DST: usize = ipv4::DST;
     const HEADER_CHECKSUM: Option<usize> = Some(ipv4::CHECKSUM);
@@ -65,6 +66,11 @@ impl Family for V4 {
             icmp_type,
             icmp::UNREACHABLE_V4 | icmp::TIME_EXCEEDED_V4 | icmp::PARAMETER_PROBLEM_V4
         )
+    }
+
+    #[inline(always)]
+    fn redirected<P: Packet>(_: &P, _: usize) -> Option<usize> {
+        Some(icmp::ERROR_HEADER_LEN)
     }
 
     #[inline(always)]

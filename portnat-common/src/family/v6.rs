@@ -2,7 +2,7 @@
 
 use crate::address::Ip6;
 use crate::packet::Packet;
-use crate::wire::{ethernet, icmp, ipv6, protocol};
+use crate::wire::{Be16, ethernet, icmp, ipv6, protocol};
 
 use super::{Family, Fragment, Network};
 
@@ -22,6 +22,7 @@ impl Family for V6 {
     const ECHO_REQUEST: u8 = icmp::ECHO_REQUEST_V6;
     const ECHO_REPLY: u8 = icmp::ECHO_REPLY_V6;
     const ICMP_PSEUDO_HEADER: bool = true;
+    const REDIRECT: u8 = icmp::REDIRECT_V6;
     const SRC: usize = ipv6::SRC;
     const DST: usize = ipv6::DST;
     const HEADER_CHECKSUM: Option<usize> = None;
@@ -63,6 +64,19 @@ impl Family for V6 {
     #[inline(always)]
     fn is_error(icmp_type: u8) -> bool {
         matches!(icmp_type, 1..=icmp::LAST_ERROR_V6)
+    }
+
+    #[inline(always)]
+    fn redirected<P: Packet>(packet: &P, l4: usize) -> Option<usize> {
+        // Both its type and its length: LLVM compares a single byte's bounds in a way that the
+        // verifier does not follow.
+        let option: Be16 = packet.read(l4 + icmp::REDIRECT_V6_LEN)?;
+        let address = if (option.get() >> 8) as u8 == icmp::LINK_ADDRESS_OPTION {
+            icmp::OPTION_LEN
+        } else {
+            0
+        };
+        Some(icmp::REDIRECT_V6_LEN + address + icmp::OPTION_LEN)
     }
 
     #[inline(always)]

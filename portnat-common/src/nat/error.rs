@@ -23,7 +23,7 @@ struct Quoted<A> {
     dst_port_at: usize,
 }
 
-/// Translates an ICMP error about a packet of a flow.
+/// Translates an ICMP error about a packet of a flow, and stops the host's own redirects.
 ///
 /// An error neither counts nor renews anything (RFC 5508 REQ-6); the quoted transport checksum is
 /// left alone (REQ-3), it is often not there at all.
@@ -48,7 +48,11 @@ pub fn error<F: Family, P: Packet, T: Tables<F>>(
 #[inline(always)]
 fn translate<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
-    Sight { hook, l3, .. }: Sight,
+    Sight {
+        hook,
+        l3,
+        forwarded,
+    }: Sight,
     outer: &Network<F::Address>,
     tables: &T,
 ) -> Option<Verdict> {
@@ -57,7 +61,15 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
         Hook::Local => Side::Ingress,
         _ => hook.side(),
     };
-    let quoted_l3 = outer.l4 + icmp::ERROR_HEADER_LEN;
+    let header: icmp::Echo = packet.read(outer.l4)?;
+    let redirects = header.kind == F::REDIRECT;
+    let quotation = if redirects {
+        F::redirected(packet, outer.l4)?
+    } else {
+        icmp::ERROR_HEADER_LEN
+    };
+    // The verifier wants to see again that it lies within a packet.
+    let quoted_l3 = (packet.forget((outer.l4 + quotation) as u64) & 0x3fff) as usize;
     let quoted = read::<F, P>(packet, quoted_l3, side)?;
     // An error goes to who sent what it quotes.
     if outer.dst != quoted.network.src {
@@ -66,6 +78,12 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
     let flow = tables
         .flow(Table::Confirmed, &quoted.answer)
         .or_else(|| tables.flow(Table::HalfOpen, &quoted.answer))?;
+    if redirects {
+        // The host tells a container that its target is next door. There is its way by the host, or
+        // the answers would come from elsewhere.
+        let own = hook == Hook::Inside && !forwarded;
+        return own.then_some(Verdict::Drop(DropReason::Redirect));
+    }
     let answer = &flow.translation;
     let (src, dst) = (
         F::Address::narrow(&answer.dst),

@@ -6,13 +6,13 @@ use crate::flow::{NO_PORT, Translation};
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
 use crate::published::PublishedKey;
-use crate::settings::Settings;
+use crate::settings::{Settings, Ticks};
 use crate::subnet::Subnet;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 
-use super::opening::{BORROWED, Opening, THIS_PORT};
+use super::opening::{BORROWED, Opening, THIS_PORT, UNCONFIRMED};
 use super::reserve::insert;
 use super::rewrite::rewrite;
 use super::settle::{Before, settle};
@@ -91,10 +91,24 @@ pub fn make<F: Family, T: Tables<F>>(
     let settings = tables.settings()?;
     let now = tables.now();
     // Whoever is outside has to show that it is where it says it is.
-    let table = match hook {
-        Hook::In => Table::HalfOpen,
-        Hook::Outside | Hook::Inside | Hook::Local => Table::Confirmed,
-    };
+    match hook {
+        Hook::In => make_in::<F, T>(tables, settings, Table::HalfOpen, opening, now),
+        Hook::Outside if opening.wishes(UNCONFIRMED) => {
+            make_in::<F, T>(tables, settings, Table::HalfOpen, opening, now)
+        }
+        _ => make_in::<F, T>(tables, settings, Table::Confirmed, opening, now),
+    }
+}
+
+/// As [`make`], with a table that is known when this is compiled.
+#[inline(always)]
+fn make_in<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings,
+    table: Table,
+    opening: &mut Opening<F::Address>,
+    now: Ticks,
+) -> Option<Verdict> {
     match settle::<F, T>(tables, settings, table, opening, now) {
         Before::Same => None,
         Before::Busy => Some(Verdict::Drop(DropReason::FlowEnding)),
@@ -156,11 +170,25 @@ fn publish<F: Family, T: Tables<F>>(
     opening.translation.dst_port = published.target_port;
     opening.port_id = published.port_id;
     opening.wishes = THIS_PORT;
+    if hook == Hook::In && claims_to_be_inside::<F, T>(tables, &opening.tuple) {
+        return Wanted::Impossible(DropReason::InsideSource);
+    }
     let tuple = &opening.tuple;
     if hook == Hook::Local || F::is_link_local(tuple.src) || F::is_link_local(tuple.dst) {
         return replace_both_ends::<F, T>(tables, opening);
     }
     Wanted::Yes
+}
+
+/// Whether an outsider uses the address of a container: the bridge would take the packet for one of the
+/// container's own. Bridges' ports have no address to lend, and bridges see their own subnets.
+#[inline(always)]
+fn claims_to_be_inside<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) -> bool {
+    let here = tables.interface();
+    tables
+        .subnet(&tuple.src)
+        .is_some_and(|subnet| subnet.bridge != 0 && subnet.bridge != here)
+        && tables.egress_address(here).is_some()
 }
 
 /// The stack forwards nothing that comes from the host itself or must stay on its link: such a packet
@@ -232,8 +260,9 @@ fn masquerade<F: Family, T: Tables<F>>(
 }
 
 /// What a published port's target sends from that very port comes from the published port, also
-/// where it speaks first: after a restart of the datapath in the middle of a connection, or because
-/// it is a peer rather than a server.
+/// where it speaks first: after a restart of the datapath in the middle of a connection, because it is
+/// a peer rather than a server, or because it answers so late that the flow is forgotten. That may be
+/// answers to spoofed packets, so such a flow is to be confirmed.
 #[inline(always)]
 fn answer_first<F: Family, T: Tables<F>>(tables: &T, opening: &mut Opening<F::Address>) -> bool {
     let tuple = &opening.tuple;
@@ -252,7 +281,7 @@ fn answer_first<F: Family, T: Tables<F>>(tables: &T, opening: &mut Opening<F::Ad
     opening.translation.src_port = back.target_port;
     opening.port_id = back.port_id;
     // The published port is held by us.
-    opening.wishes = THIS_PORT;
+    opening.wishes = THIS_PORT | UNCONFIRMED;
     true
 }
 

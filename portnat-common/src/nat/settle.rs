@@ -7,7 +7,7 @@ use crate::settings::{Settings, Ticks};
 use crate::tables::{Table, Tables};
 
 use super::life::{Life, identity, life, remove, revive, twin_of};
-use super::opening::Opening;
+use super::opening::{BORROWED, Opening};
 
 /// What there was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,7 @@ fn claimed_flow<F: Family, T: Tables<F>>(
     if let Some(twin) = twin
         && flow.direction() == Direction::Original
         && leads_there(opening, flow)
+        && is_still_lent::<F, T>(tables, opening, flow)
     {
         revive(flow, twin, opening.seen, now);
         flow.count(opening.bytes);
@@ -105,6 +106,20 @@ fn claimed_flow<F: Family, T: Tables<F>>(
     }
     remove::<F, T>(tables, Table::Confirmed, tuple, flow, twin);
     Before::Nothing
+}
+
+/// Whether the port that an old flow had is still to be lent: it may have been published since, or a
+/// socket of the host may have it.
+#[inline(always)]
+fn is_still_lent<F: Family, T: Tables<F>>(
+    tables: &T,
+    opening: &Opening<F::Address>,
+    flow: &Flow,
+) -> bool {
+    let tuple = &opening.tuple;
+    !opening.wishes(BORROWED)
+        || (!tables.port_is_published(tuple.protocol, flow.translation.src_port)
+            && !tables.is_in_use(&flow.twin(tuple)))
 }
 
 /// Whether an old flow goes where a new one would go, and comes from the same address.

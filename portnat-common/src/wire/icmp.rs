@@ -18,6 +18,8 @@ pub const ECHO_REQUEST_V4: u8 = 8;
 pub const ERROR_HEADER_LEN: usize = 8;
 /// Type of "destination unreachable", among them "fragmentation needed", over IPv4.
 pub const UNREACHABLE_V4: u8 = 3;
+/// Type of a redirect over IPv4; it quotes a packet as an error does.
+pub const REDIRECT_V4: u8 = 5;
 /// Type of "time exceeded" over IPv4.
 pub const TIME_EXCEEDED_V4: u8 = 11;
 /// Type of "parameter problem" over IPv4.
@@ -29,6 +31,15 @@ pub const ECHO_REPLY_V6: u8 = 129;
 /// The last type of an error over IPv6: 1 unreachable, 2 too big, 3 time exceeded, 4 parameter
 /// problem.
 pub const LAST_ERROR_V6: u8 = 4;
+
+/// Type of a redirect over IPv6 (RFC 4861 section 4.5).
+pub const REDIRECT_V6: u8 = 137;
+/// Length in bytes of a redirect over IPv6 without its options.
+pub const REDIRECT_V6_LEN: usize = 40;
+/// The option of neighbour discovery that has a link-layer address; that of Ethernet has 8 bytes.
+pub const LINK_ADDRESS_OPTION: u8 = 2;
+/// Length in bytes of that, and of what stands before the packet that a redirect quotes.
+pub const OPTION_LEN: usize = 8;
 
 /// The header of an echo message.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]

@@ -2,11 +2,12 @@
 
 use portnat_common::conntrack::State;
 use portnat_common::wire::{protocol, tcp};
-use portnat_common::{DropReason, Table, Total};
+use portnat_common::{DropReason, Table, Total, Verdict};
 
 use crate::fixtures::{
-    ACK, CLIENT, HOST, SYN, SYN_ACK, TARGET, becomes, egress, ingress, is_dropped, web,
+    ACK, CLIENT, HOST, SYN, SYN_ACK, TARGET, becomes, egress, ingress, is_dropped, source_port, web,
 };
+use crate::hairpin::bridge_out;
 use crate::support::packet::Carries::{Tcp, Udp};
 use crate::support::packet::{Packet, packet};
 use crate::support::world::World;
@@ -198,5 +199,53 @@ fn a_masqueraded_simultaneous_open() {
     assert_eq!(
         ingress(&world, &back(ACK, "192.0.2.1:5353")).1,
         back(ACK, inside).frame()
+    );
+}
+
+/// A server that answers later than the half-open flows are turned over.
+#[test]
+fn late_answers_to_a_flood_begin_no_confirmed_flows() {
+    // With one published port of the target, and with two, of which neither is *the* one.
+    let two = || web().publish(protocol::UDP, "0.0.0.0", 8081, TARGET);
+    for mut world in [web(), two()] {
+        world.half_open_capacity = 64;
+        let spoofed = |number: u32| format!("203.0.113.{}:{}", number % 250, 1024 + number);
+        for number in 0..1000 {
+            ingress(&world, &packet(Udp, &spoofed(number), "192.0.2.1:8080"));
+        }
+        for number in 0..1000 {
+            egress(&world, &packet(Udp, TARGET, &spoofed(number)));
+        }
+        assert_eq!(confirmed(&world), 0, "nobody has been shown to be there");
+    }
+}
+
+/// From outside, but with sources in a bridge's subnet. Reverse path filtering that is loose, or off,
+/// lets them pass.
+#[test]
+fn a_flood_that_claims_to_be_of_containers_begins_no_confirmed_flows() {
+    let world = web();
+    for number in 0..1000u32 {
+        let spoofed = format!("172.17.{}.{}:40000", 1 + number / 250, 1 + number % 250);
+        let (verdict, _) = ingress(&world, &packet(Tcp(SYN), &spoofed, "192.0.2.1:8080"));
+        if verdict == Verdict::Translated {
+            bridge_out(&world, &packet(Tcp(SYN), &spoofed, TARGET));
+        }
+    }
+    assert_eq!(confirmed(&world), 0, "nobody has been shown to be there");
+}
+
+/// "A packet of who opened it may revive it, if it would begin the same flow now."
+#[test]
+fn a_flow_is_not_revived_on_a_port_that_is_reserved_by_now() {
+    let out = packet(Udp, "172.17.0.2:5353", "203.0.113.5:53");
+    let world = web();
+    egress(&world, &out);
+    world.pass(122);
+    let world = world.publish(protocol::UDP, "0.0.0.0", 5353, "172.17.0.9:53");
+    let (verdict, frame) = egress(&world, &out);
+    assert!(
+        verdict == Verdict::Drop(DropReason::FlowEnding) || source_port(&frame) != 5353,
+        "5353 is published"
     );
 }

@@ -9,9 +9,9 @@ use crate::support::packet::Carries::{self, FragmentationNeeded, Tcp, Udp};
 use crate::support::packet::{Packet, packet};
 use crate::support::world::{Hosts, TestFamily, World, World6};
 
-/// The loopback interface, and a bridge's port, which has no address.
+/// The loopback interface.
 const LOOPBACK: u32 = 1;
-const PORT: u32 = 9;
+const PORT: u32 = World::PORT;
 
 fn run<F: TestFamily>(
     world: &Hosts<F>,

@@ -44,18 +44,23 @@ fn a_published_connection_survives_a_restart_whoever_speaks_first() {
 }
 
 #[test]
-fn a_target_of_two_ports_that_spoke_first_is_found_by_its_client() {
-    // Neither port is *the* one, so the target was taken for a client of its own; that flow goes on,
-    // and the client's is another, with another port.
+fn a_target_of_two_ports_that_spoke_first_is_found_by_its_clients() {
+    // It speaks by the first of them, and by the other it is another flow, with another port.
     let world = web().publish(protocol::UDP, "0.0.0.0", 8081, TARGET);
-    let (_, frame) = egress(&world, &packet(Udp, TARGET, CLIENT));
-    assert!(![8080, 8081].contains(&source_port(&frame)));
-    let (verdict, frame) = ingress(&world, &packet(Udp, CLIENT, HOST));
+    let from = |src| packet(Udp, src, CLIENT);
+    becomes(egress(&world, &from(TARGET)), &from(HOST));
+    becomes(
+        ingress(&world, &packet(Udp, CLIENT, HOST)),
+        &packet(Udp, CLIENT, TARGET),
+    );
+    let other = "192.0.2.1:8081";
+    let (verdict, frame) = ingress(&world, &packet(Udp, CLIENT, other));
     let client = format!("198.51.100.7:{}", source_port(&frame));
+    assert_ne!(client, CLIENT);
     becomes((verdict, frame), &packet(Udp, &client, TARGET));
     becomes(
         egress(&world, &packet(Udp, TARGET, &client)),
-        &packet(Udp, HOST, CLIENT),
+        &packet(Udp, other, CLIENT),
     );
 }
 

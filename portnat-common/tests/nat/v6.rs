@@ -31,10 +31,11 @@ pub(crate) fn run(world: &World6, hook: Hook, packet: &Packet) -> (Verdict, Vec<
         l3: 14,
         forwarded: true,
     };
-    let interface = if hook == Hook::Inside {
-        World::BRIDGE
-    } else {
-        World::UPLINK
+    let from_inside = packet.src.to_string().starts_with("[fd00:1");
+    let interface = match hook {
+        Hook::Inside => World::BRIDGE,
+        Hook::In if from_inside => World::PORT,
+        _ => World::UPLINK,
     };
     world.interface.set(interface);
     let verdict = nat::process::<V6, _, _>(&mut Bytes(&mut frame), sight, world);

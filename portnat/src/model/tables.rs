@@ -42,21 +42,15 @@ impl<A: Ord> Default for Tables<A> {
 }
 
 impl<A: Address> Tables<A> {
-    /// Published ports by their targets; a target of several has none.
+    /// Published ports by their targets; of several the first speaks for its target.
     #[must_use]
     pub fn targets(&self) -> BTreeMap<PublishedKey<A>, Published> {
         let mut targets = BTreeMap::new();
         for (key, value) in &self.published {
             let (target, host) = value.back(key);
-            targets
-                .entry(target)
-                .and_modify(|only| *only = None)
-                .or_insert(Some(host));
+            targets.entry(target).or_insert(host);
         }
         targets
-            .into_iter()
-            .filter_map(|(target, host)| Some((target, host?)))
-            .collect()
     }
 
     fn publish(&mut self, address: A, target: A, port: &PublishedPort) {

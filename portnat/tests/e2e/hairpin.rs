@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::IpAddr;
 
-use portnat::lab::{Lab, probe};
+use portnat::lab::{Lab, Namespace, probe};
 
 use crate::base::published;
 use crate::daemon::{Daemon, row};
@@ -89,10 +89,29 @@ fn scenario(bridge_nf: bool, firewall: Option<&str>) {
         assert_eq!(refusal, ErrorKind::ConnectionRefused, "{}", client.address);
     }
 
+    // Nobody was told of a shorter way, by which the answers would come from elsewhere.
+    for container in [target, neighbour] {
+        assert_eq!(redirects(&container.namespace), 0);
+    }
     let table = daemon.stop();
     // One byte and many, by each way.
     for port in ["0.0.0.0:8080/tcp", "0.0.0.0:5353/udp"] {
         assert_eq!(row(&table, port).flows, 2 * ways.len() as u64, "{table}");
     }
-    assert!(!table.contains("dropped"), "{table}");
+    let mut dropped = table.lines().filter(|line| line.starts_with("dropped"));
+    assert!(dropped.all(|line| line.ends_with("(redirect)")), "{table}");
+}
+
+/// How many ICMP redirects a namespace has received.
+fn redirects(namespace: &Namespace) -> u64 {
+    let mut command = namespace.command("cat");
+    let output = command.arg("/proc/net/snmp").output().expect("cat runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut lines = text.lines().filter(|line| line.starts_with("Icmp:"));
+    let mut words = || lines.next().expect("a line").split_whitespace();
+    let column = words().position(|name| name == "InRedirects");
+    let value = words().nth(column.expect("a column"));
+    value
+        .and_then(|value| value.parse().ok())
+        .expect("a number")
 }

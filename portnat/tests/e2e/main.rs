@@ -8,7 +8,7 @@
 //! - [`masquerade`], [`traffic`]: what passes and what does not.
 //! - [`hairpin`]: from containers by the host's addresses; [`localhost`]: from the host itself. [`ipv6`]: the other family.
 //! - [`sctp`]: a protocol that is spoken by hand.
-//! - [`icmp`]: errors about what was translated.
+//! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
@@ -24,6 +24,7 @@ mod control;
 mod daemon;
 mod demo;
 mod firewall;
+mod flood;
 mod flows;
 mod hairpin;
 mod icmp;
@@ -37,3 +38,7 @@ mod support;
 mod traffic;
 mod tun;
 mod uplinks;
+
+#[path = "../../../portnat-common/tests/nat/support/packet.rs"]
+#[expect(dead_code, reason = "some of it only the tests of the NAT need")]
+mod packet;

@@ -1,26 +1,27 @@
 //! The loaded programs against the native function: the same packets in the same order must come
 //! out the same, byte for byte, and leave the same flows.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::ops::Add;
 
 use portnat::datapath::FlowTable;
+use portnat::model::PublishedPort;
 use portnat::spec::Protocol;
+use portnat_common::flow::Direction;
 use portnat_common::nat::{self, Hook, Sight};
 use portnat_common::wire::sctp::chunk;
 use portnat_common::wire::{protocol, tcp};
-use portnat_common::{Bytes, FlowRecord, Verdict};
+use portnat_common::{Bytes, FlowRecord, Side, Table, V4, V6, Verdict};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use crate::support::packet::{Carries, Packet, packet};
-use crate::support::world::{Hosts, TestFamily, World, World6};
+use crate::support::talk::{Talk, falsified, reread};
+use crate::support::traffic::{Lie, PUBLISHED_AT_FIRST, SLOTS, Step, again, answer, certain, say};
+use crate::support::world::{Hosts, TestFamily};
 use crate::{Host, NEXT, REDIRECT, SHOT};
-
-/// A packet and the hook that it comes to.
-#[derive(Clone, Debug)]
-struct Step {
-    inbound: bool,
-    packet: Packet,
-}
 
 fn carries() -> impl Strategy<Value = Carries> {
     let flags = prop::sample::select(vec![
@@ -53,13 +54,13 @@ fn carries() -> impl Strategy<Value = Carries> {
     ]
 }
 
-/// Few outsiders, containers and ports, so that packets meet flows. Each container has ports of its
-/// own in the pool, so that masquerade keeps them and dice are rarely thrown.
-fn step() -> impl Strategy<Value = Step> {
+/// Packets of any shape. Few outsiders, containers and ports, so that packets meet flows. Each container
+/// has ports of its own in the pool, so that masquerade keeps them and dice are rarely thrown.
+fn shaped(ipv6: bool) -> impl Strategy<Value = Step> {
     let outside = prop::sample::select(vec!["198.51.100.7", "203.0.113.5"]);
     let outside_port = prop::sample::select(vec![40000, 53]);
     let inside = prop_oneof![
-        Just("172.17.0.2:8000"),
+        Just("172.17.0.2:80"),
         Just("172.17.0.2:5353"),
         Just("172.17.0.3:5354"),
         Just("10.0.0.9:5355"),
@@ -87,20 +88,38 @@ fn step() -> impl Strategy<Value = Step> {
         payload,
     )
         .prop_map(
-            |(inbound, carries, outside, port, inside, host, (options, fragment), payload)| {
+            move |(inbound, carries, outside, port, inside, host, (options, fragment), payload)| {
                 let outside = format!("{outside}:{port}");
                 let packet = if inbound {
                     packet(carries, &outside, host)
                 } else {
                     packet(carries, inside, &outside)
                 };
-                let packet = packet
+                let mut packet = certain(packet)
                     .with_options(options)
                     .fragment(fragment.0, fragment.1)
                     .saying(&payload);
-                Step { inbound, packet }
+                if ipv6 {
+                    (packet.src, packet.dst) = (in_ipv6(packet.src), in_ipv6(packet.dst));
+                }
+                Step::Say {
+                    inbound,
+                    packet,
+                    lie: None,
+                }
             },
         )
+}
+
+/// The steps of the native model for which no time has to pass, and more shapes.
+fn step(ipv6: bool) -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => shaped(ipv6),
+        8 => say(ipv6, false),
+        24 => answer(),
+        8 => again(),
+        1 => Just(Step::Toggle(COMES_AND_GOES)),
+    ]
 }
 
 fn verdict_of(verdict: Verdict) -> i32 {
@@ -129,88 +148,214 @@ fn in_ipv6(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(Ipv6Addr::from(segments).into(), address.port())
 }
 
-/// Runs the steps through both and compares all that comes out, and the flows that are left.
-fn compare<F>(steps: &[Step], world: &Hosts<F>, host: &mut Host) -> Result<(), TestCaseError>
-where
-    F: TestFamily<Address: FlowTable>,
-{
-    for Step { inbound, packet } in steps {
-        let frame = packet.frame();
+/// A port of the [`SLOTS`] whose target has it in the pool.
+const COMES_AND_GOES: usize = 3;
+
+/// What was compared.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    packets: usize,
+    translated: usize,
+    /// Of these, packets of confirmed flows.
+    confirmed: usize,
+    /// Flows of outsiders that were confirmed.
+    handshakes: usize,
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Counts {
+            packets: self.packets + more.packets,
+            translated: self.translated + more.translated,
+            confirmed: self.confirmed + more.confirmed,
+            handshakes: self.handshakes + more.handshakes,
+        }
+    }
+}
+
+/// The programs and the native function, which are told the same.
+struct Both<F: TestFamily> {
+    world: Hosts<F>,
+    host: Host,
+    published: [bool; SLOTS.len()],
+    talk: Talk,
+    counts: Counts,
+}
+
+impl<F: TestFamily<Address: FlowTable>> Both<F> {
+    fn new() -> Self {
+        let mut both = Both {
+            world: Hosts::new(),
+            host: Host::new(),
+            published: [false; SLOTS.len()],
+            talk: Talk::default(),
+            counts: Counts::default(),
+        };
+        (0..PUBLISHED_AT_FIRST).for_each(|slot| both.toggle(slot));
+        both
+    }
+
+    /// Publishes a port, or no more.
+    fn toggle(&mut self, number: usize) {
+        let ipv6 = F::OWN[0].is_ipv6();
+        let slot = &SLOTS[number];
+        let (id, at) = (
+            number as u32 + 1,
+            SocketAddr::new(slot.address(ipv6), slot.port),
+        );
+        self.published[number] = !self.published[number];
+        let desired = &mut self.host.desired;
+        if self.published[number] {
+            self.world
+                .publish_as(id, slot.protocol, at, slot.target(ipv6));
+            desired.publish(&PublishedPort {
+                id,
+                address: at.ip(),
+                port: NonZeroU16::new(at.port()).expect("not 0"),
+                protocol: match slot.protocol {
+                    protocol::TCP => Protocol::Tcp,
+                    _ => Protocol::Udp,
+                },
+                target: slot.target(ipv6),
+            });
+        } else {
+            self.world.unpublish(slot.protocol, at);
+            desired.v4.published.retain(|_, port| port.port_id != id);
+            desired.v6.published.retain(|_, port| port.port_id != id);
+        }
+        let attached = self.host.datapath.apply(desired);
+        assert!(attached.expect("filling the tables").failed.is_empty());
+    }
+
+    /// How many confirmed flows outsiders have opened, how many there are at all, and their packets.
+    fn confirmed(&self) -> (usize, usize, u64) {
+        let records = self.world.records_in(Table::Confirmed);
+        let opened_outside = records
+            .iter()
+            .filter(|(key, flow)| {
+                key.side == Side::Ingress && flow.direction() == Direction::Original
+            })
+            .count();
+        let packets = records.values().map(|flow| flow.packets).sum();
+        (opened_outside, records.len(), packets)
+    }
+
+    /// A packet goes through both. `false` where chance has had a say.
+    fn meet(
+        &mut self,
+        inbound: bool,
+        packet: Packet,
+        lie: Option<Lie>,
+    ) -> Result<bool, TestCaseError> {
+        let frame = falsified(&packet, lie);
         let mut native = frame.clone();
-        let hook = if *inbound { Hook::In } else { Hook::Outside };
+        let hook = if inbound { Hook::In } else { Hook::Outside };
         let sight = Sight {
             hook,
             l3: 14,
             forwarded: true,
         };
-        let verdict = nat::process::<F, _, _>(&mut Bytes(&mut native), sight, world);
-        let loaded = if *inbound {
-            host.ingress(&frame)
+        let before = self.confirmed();
+        let verdict = nat::process::<F, _, _>(&mut Bytes(&mut native), sight, &self.world);
+        let loaded = if inbound {
+            self.host.ingress(&frame)
         } else {
-            host.egress(&frame)
+            self.host.egress(&frame)
         };
         prop_assert_eq!(verdict_of(verdict), loaded.0, "{:?}: {:?}", packet, verdict);
-        if world.has_rolled_dice() {
+        if self.world.has_rolled_dice() {
             // A conflict over a source port: from here on the kernel's dice say otherwise.
-            return Ok(());
+            return Ok(false);
         }
         // Of a packet that is dropped nobody sees how far it was translated.
         if loaded.0 == NEXT {
-            prop_assert_eq!(native, loaded.1, "{:?}: {:?}", packet, verdict);
+            prop_assert_eq!(&native, &loaded.1, "{:?}: {:?}", packet, verdict);
         }
+        self.counts.packets += 1;
+        if verdict == Verdict::Translated {
+            self.counts.translated += 1;
+            let after = reread(&packet, &native);
+            self.talk.remember(inbound, packet, after);
+        }
+        let after = self.confirmed();
+        self.counts.handshakes += after.0.saturating_sub(before.0);
+        self.counts.confirmed += usize::from(after.1 == before.1 && after.2 > before.2);
+        Ok(true)
     }
-    let counted = |(key, flow): (_, FlowRecord)| {
-        (
-            key,
-            flow.translation,
-            flow.seen,
-            flow.packets,
-            flow.bytes,
-            flow.port_id,
-            flow.flags,
-        )
-    };
-    let native: Vec<_> = world.records().into_iter().map(counted).collect();
-    let flows = host.datapath.flows::<F::Address>().expect("reading flows");
-    let loaded: Vec<_> = flows.into_iter().map(counted).collect();
-    prop_assert_eq!(native, loaded);
-    Ok(())
+
+    /// The same flows are left.
+    fn compare_flows(&mut self) -> Result<(), TestCaseError> {
+        let counted = |(key, flow): (_, FlowRecord)| {
+            (
+                key,
+                flow.translation,
+                flow.seen,
+                flow.packets,
+                flow.bytes,
+                flow.port_id,
+                flow.flags,
+            )
+        };
+        let native: Vec<_> = self.world.records().into_iter().map(counted).collect();
+        let flows = self
+            .host
+            .datapath
+            .flows::<F::Address>()
+            .expect("reading flows");
+        let loaded: Vec<_> = flows.into_iter().map(counted).collect();
+        prop_assert_eq!(native, loaded);
+        Ok(())
+    }
 }
 
-proptest! {
+fn compare<F: TestFamily<Address: FlowTable>>(what: &str, ipv6: bool) {
     // Each case loads the programs anew, for empty tables.
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
-
-    #[test]
-    fn the_loaded_programs_do_what_the_native_function_says_in_ipv4(
-        steps in prop::collection::vec(step(), 1..160),
-    ) {
-        let world = World::new()
-            .publish(protocol::TCP, "0.0.0.0", 8080, "172.17.0.2:8000")
-            .publish(protocol::UDP, "192.0.2.1", 8080, "172.17.0.2:8000")
-            .publish(protocol::SCTP, "0.0.0.0", 8080, "172.17.0.2:8000");
-        let mut host = Host::new()
-            .publish(Protocol::Tcp, "0.0.0.0", 8080, "172.17.0.2:8000")
-            .publish(Protocol::Udp, "192.0.2.1", 8080, "172.17.0.2:8000")
-            .publish(Protocol::Sctp, "0.0.0.0", 8080, "172.17.0.2:8000");
-        compare(&steps, &world, &mut host)?;
-    }
-
-    #[test]
-    fn the_loaded_programs_do_what_the_native_function_says_in_ipv6(
-        mut steps in prop::collection::vec(step(), 1..160),
-    ) {
-        for Step { packet, .. } in &mut steps {
-            (packet.src, packet.dst) = (in_ipv6(packet.src), in_ipv6(packet.dst));
+    let config = ProptestConfig {
+        cases: 16,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let total = Cell::new((0, Counts::default()));
+    let strategy = prop::collection::vec(step(ipv6), 1..256);
+    let result = TestRunner::new(config).run(&strategy, |steps| {
+        let mut both = Both::<F>::new();
+        let mut certain = true;
+        for step in &steps {
+            if let Step::Toggle(number) = step {
+                both.toggle(*number);
+            } else if let Some((inbound, packet, lie)) = both.talk.packet(step) {
+                certain = both.meet(inbound, packet, lie)?;
+            }
+            if !certain {
+                break;
+            }
         }
-        let world = World6::new()
-            .publish(protocol::TCP, "::", 8080, "[fd00:17::2]:8000")
-            .publish(protocol::UDP, "2001:db8:1::1", 8080, "[fd00:17::2]:8000")
-            .publish(protocol::SCTP, "::", 8080, "[fd00:17::2]:8000");
-        let mut host = Host::new()
-            .publish(Protocol::Tcp, "::", 8080, "[fd00:17::2]:8000")
-            .publish(Protocol::Udp, "2001:db8:1::1", 8080, "[fd00:17::2]:8000")
-            .publish(Protocol::Sctp, "::", 8080, "[fd00:17::2]:8000");
-        compare(&steps, &world, &mut host)?;
+        let (cases, sum) = total.get();
+        total.set((cases + 1, sum + both.counts));
+        if certain {
+            both.compare_flows()?;
+        }
+        Ok(())
+    });
+    let (cases, counts) = total.get();
+    println!("{what}, programs compared with the function: {cases} cases, {counts:?}");
+    if let Err(failure) = result {
+        panic!("{failure}");
     }
+    assert!(
+        counts.handshakes > 0 && counts.confirmed > 0,
+        "nothing confirmed was compared"
+    );
+}
+
+#[test]
+fn the_loaded_programs_do_what_the_native_function_says_in_ipv4() {
+    compare::<V4>("IPv4", false);
+}
+
+#[test]
+fn the_loaded_programs_do_what_the_native_function_says_in_ipv6() {
+    compare::<V6>("IPv6", true);
 }

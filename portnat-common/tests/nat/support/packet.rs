@@ -103,6 +103,15 @@ impl Packet {
         }
     }
 
+    /// The sequence number that follows what a TCP packet says.
+    pub(crate) fn ends_at(&self) -> u32 {
+        let marks = match self.carries {
+            Carries::Tcp(flags) => (flags & 1) + (flags >> 1 & 1),
+            _ => 0,
+        };
+        SEQUENCE + self.payload.len() as u32 + u32::from(marks)
+    }
+
     /// The packet without a link header.
     pub(crate) fn network(&self) -> Vec<u8> {
         match (self.src.ip(), self.dst.ip()) {

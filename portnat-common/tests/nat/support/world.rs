@@ -2,9 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use portnat_common::address::Address as _;
 use portnat_common::ports::bitmap_position;
 use portnat_common::{
     Family, Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Queued, Refusal, Settings, Subnet,
@@ -30,9 +29,9 @@ pub(crate) struct Hosts<F: TestFamily> {
     claims: RefCell<BTreeSet<u64>>,
     queue: RefCell<VecDeque<Queued<F::Address>>>,
     totals: RefCell<BTreeMap<u32, Total>>,
-    published: BTreeMap<PublishedKey<F::Address>, Published>,
-    published_back: BTreeMap<PublishedKey<F::Address>, Published>,
-    bitmap: BTreeMap<u32, u64>,
+    pub(super) published: BTreeMap<PublishedKey<F::Address>, Published>,
+    pub(super) published_back: BTreeMap<PublishedKey<F::Address>, Published>,
+    pub(super) bitmap: BTreeMap<u32, u64>,
     /// Protocols and ports that the host has sockets on.
     pub(crate) sockets: BTreeSet<(u8, u16)>,
     local: BTreeSet<F::Address>,
@@ -120,6 +119,8 @@ impl World {
     pub(crate) const UPLINK: u32 = 2;
     pub(crate) const BRIDGE: u32 = 3;
     pub(crate) const OTHER_BRIDGE: u32 = 4;
+    /// A bridge's port, which has no address.
+    pub(crate) const PORT: u32 = 9;
 }
 
 /// What the bridges are to the NAT.
@@ -160,33 +161,6 @@ impl<F: TestFamily> Hosts<F> {
         }
     }
 
-    /// Publishes `port` of `protocol` at `address` for `target`.
-    pub(crate) fn publish(mut self, protocol: u8, address: &str, port: u16, target: &str) -> Self {
-        let address: IpAddr = address.parse().expect("an address");
-        let target: SocketAddr = target.parse().expect("an address and a port");
-        let key = PublishedKey {
-            address: F::address(address),
-            port,
-            protocol,
-            padding: 0,
-        };
-        let value = Published {
-            target: F::address(target.ip()).widen(),
-            port_id: self.published.len() as u32 + 1,
-            target_port: target.port(),
-            padding: 0,
-        };
-        let (back_key, back) = value.back(&key);
-        // Of several ports none is *the* one.
-        if self.published_back.remove(&back_key).is_none() {
-            self.published_back.insert(back_key, back);
-        }
-        self.published.insert(key, value);
-        let (word, bit) = bitmap_position(protocol, port);
-        *self.bitmap.entry(word).or_default() |= bit;
-        self
-    }
-
     /// Gives the host another address.
     pub(crate) fn with_address(mut self, address: &str) -> Self {
         let address: IpAddr = address.parse().expect("an address");
@@ -203,6 +177,11 @@ impl<F: TestFamily> Hosts<F> {
     /// Lets time pass.
     pub(crate) fn pass(&self, seconds: u64) {
         self.now.set(self.now.get() + seconds * HZ);
+    }
+
+    /// Lets so many ticks pass.
+    pub(crate) fn pass_ticks(&self, ticks: u64) {
+        self.now.set(self.now.get() + ticks);
     }
 
     /// Whether chance has had a say so far.

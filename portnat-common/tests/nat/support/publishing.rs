@@ -1,0 +1,66 @@
+//! Ports are published in a world, and no more.
+
+use std::net::SocketAddr;
+
+use portnat_common::address::Address as _;
+use portnat_common::ports::bitmap_position;
+use portnat_common::{Published, PublishedKey};
+
+use super::world::{Hosts, TestFamily};
+
+impl<F: TestFamily> Hosts<F> {
+    /// Publishes `port` of `protocol` at `address` for `target`.
+    pub(crate) fn publish(mut self, protocol: u8, address: &str, port: u16, target: &str) -> Self {
+        let address = address.parse().expect("an address");
+        let target = target.parse().expect("an address and a port");
+        let port_id = self.published.len() as u32 + 1;
+        self.publish_as(port_id, protocol, SocketAddr::new(address, port), target);
+        self
+    }
+
+    /// Publishes a port of `protocol` for `target`, under this id.
+    pub(crate) fn publish_as(
+        &mut self,
+        port_id: u32,
+        protocol: u8,
+        at: SocketAddr,
+        target: SocketAddr,
+    ) {
+        let value = Published {
+            target: F::address(target.ip()).widen(),
+            port_id,
+            target_port: target.port(),
+            padding: 0,
+        };
+        self.published.insert(Self::key(protocol, at), value);
+        self.published_have_changed();
+    }
+
+    /// Publishes a port no more.
+    pub(crate) fn unpublish(&mut self, protocol: u8, at: SocketAddr) {
+        self.published.remove(&Self::key(protocol, at));
+        self.published_have_changed();
+    }
+
+    fn key(protocol: u8, at: SocketAddr) -> PublishedKey<F::Address> {
+        PublishedKey {
+            address: F::address(at.ip()),
+            port: at.port(),
+            protocol,
+            padding: 0,
+        }
+    }
+
+    /// What follows from the published ports is brought in step.
+    fn published_have_changed(&mut self) {
+        self.published_back.clear();
+        self.bitmap.clear();
+        for (key, value) in &self.published {
+            let (back_key, back) = value.back(key);
+            // Of several ports the first speaks for the target.
+            self.published_back.entry(back_key).or_insert(back);
+            let (word, bit) = bitmap_position(key.protocol, key.port);
+            *self.bitmap.entry(word).or_default() |= bit;
+        }
+    }
+}
