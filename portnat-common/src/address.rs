@@ -29,6 +29,16 @@ pub type Ip6 = Ip<4>;
 /// Room for an address of any family: an IPv4 address is the first word, the others are zero.
 pub type Wide = [u32; 4];
 
+/// What an address is to us; it can be several things.
+pub mod role {
+    /// One of the host's own.
+    pub const HOST: u32 = 1;
+    /// Ports are published on it.
+    pub const PUBLISHED: u32 = 2;
+    /// Published ports lead to it.
+    pub const TARGET: u32 = 4;
+}
+
 /// What the NAT needs to know of an address, whatever its family.
 pub trait Address: Pod + Default + Debug + Eq + Ord + Hash {
     /// The unspecified address: as a published address it stands for every local one.

@@ -160,6 +160,30 @@ impl Transport {
         }
     }
 
+    /// Whether the checksum of a packet cannot be brought up to date because it is a fragment: a CRC
+    /// covers what is in others, by a length that this one does not know.
+    #[inline(always)]
+    #[must_use]
+    pub fn lacks_length(&self, fragment: Fragment) -> bool {
+        self.checksum == Checksum::CRC32C && fragment != Fragment::Whole
+    }
+
+    /// The ports of a later fragment, which has none itself: there is nothing to write.
+    #[inline(always)]
+    #[must_use]
+    pub const fn elsewhere(src_port: u16, dst_port: u16) -> Self {
+        Transport {
+            src_port,
+            dst_port,
+            signals: Signals::DATAGRAM,
+            src_port_at: 0,
+            dst_port_at: 0,
+            checksum_at: 0,
+            checksum: Checksum::PLAIN,
+            length: 0,
+        }
+    }
+
     /// The same headers, of which the verifier forgets how they came about ([`Packet::forget`]):
     /// what follows is walked once instead of once for each protocol.
     #[inline(always)]

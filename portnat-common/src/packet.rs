@@ -31,6 +31,9 @@ pub trait Packet {
         value
     }
 
+    /// Says by which interface the packet is to go, where it is to go past the stack.
+    fn redirect(&mut self, interface: u32);
+
     /// Brings the transport checksum at `offset` up to date.
     ///
     /// `pseudo` is the difference in the pseudo header (addresses), `covered` the one in the bytes
@@ -68,6 +71,9 @@ impl Packet for Bytes<'_> {
             .copy_from_slice(bytemuck::bytes_of(&value));
         Some(())
     }
+
+    /// Memory goes nowhere.
+    fn redirect(&mut self, _interface: u32) {}
 
     fn update_checksum(
         &mut self,

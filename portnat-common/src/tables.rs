@@ -1,7 +1,9 @@
 //! What the NAT asks of the world: tables, a clock and dice.
 
+use crate::address::role;
 use crate::family::Family;
 use crate::flow::{Flow, FlowRecord};
+use crate::fragment::Fragments;
 use crate::published::{Published, PublishedKey};
 use crate::settings::{Settings, Ticks};
 use crate::subnet::Subnet;
@@ -37,7 +39,7 @@ pub struct Queued<A> {
 }
 
 /// The tables of one address family, the clock and the dice.
-pub trait Tables<F: Family> {
+pub trait Tables<F: Family>: Fragments {
     /// The settings; `None` only before userspace has written them.
     fn settings(&self) -> Option<&Settings>;
 
@@ -94,8 +96,26 @@ pub trait Tables<F: Family> {
     /// Whether this port is published on any address; costs no hash look-up.
     fn port_is_published(&self, protocol: u8, port: u16) -> bool;
 
+    /// What `address` is to us, see [`role`].
+    fn roles(&self, address: &F::Address) -> u32;
+
     /// Whether `address` is one of the host's own.
-    fn is_local(&self, address: &F::Address) -> bool;
+    #[inline(always)]
+    fn is_local(&self, address: &F::Address) -> bool {
+        self.roles(address) & role::HOST != 0
+    }
+
+    /// Whether packets to `address` can be ours: it is the host's, or ports are published on it.
+    #[inline(always)]
+    fn is_addressed(&self, address: &F::Address) -> bool {
+        self.roles(address) & (role::HOST | role::PUBLISHED) != 0
+    }
+
+    /// Whether a published port leads to `address`.
+    #[inline(always)]
+    fn is_target(&self, address: &F::Address) -> bool {
+        self.roles(address) & role::TARGET != 0
+    }
 
     /// The inside subnet that `address` lies in.
     fn subnet(&self, address: &F::Address) -> Option<&Subnet>;

@@ -9,11 +9,18 @@ pub enum Verdict {
     Pass,
     /// Rewritten; the next program and the stack see the translated packet.
     Translated,
-    /// Rewritten at both ends, and to go by the interface with this index, past the stack.
-    Redirect(u32),
+    /// Rewritten at both ends, and to go past the stack by the interface that its carrier was told
+    /// ([`crate::Packet::redirect`]).
+    Redirect,
+    /// A fragment that waits for its datagram's first: it has been copied, and the copy will come.
+    Held,
     /// Must not go on. The packet may be altered by half and is never seen by anybody.
     Drop(DropReason),
 }
+
+// An eBPF function returns one register, all of which is defined: the compiler would take whatever is
+// there for what a verdict lacks, also a pointer, which the verifier does not forgive.
+const _: () = assert!(size_of::<Option<Verdict>>() == 4);
 
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $name:literal;)+) => {
@@ -45,7 +52,8 @@ drop_reasons! {
     PortsExhausted = 1, "ports-exhausted";
     /// A masqueraded subnet's packet leaves by an interface that has no address to lend.
     NoEgressAddress = 2, "no-egress-address";
-    /// A fragment of what would be translated; its parts cannot be told apart yet.
+    /// A fragment whose datagram's first was dropped or told no ports, or that could not wait for it
+    /// (too many do, or it is too long).
     Fragment = 3, "fragment";
     /// A protocol that cannot be translated, from a masqueraded subnet: its source must not leak.
     UnsupportedProtocol = 4, "unsupported-protocol";

@@ -48,10 +48,10 @@ macro_rules! family {
         pub(crate) static $targets: HashMap<PublishedKey<$address>, Published> =
             HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 
-        /// The host's own addresses.
+        /// Addresses that mean something to us, and what, see [`portnat_common::address::role`].
         #[map]
         pub(crate) static $local: HashMap<$address, u32> =
-            HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+            HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 
         /// Inside subnets.
         #[map]

@@ -1,5 +1,6 @@
 //! From the hook to the NAT and back to a verdict that the kernel understands.
 
+use core::hint::black_box;
 use core::ptr;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC};
@@ -8,8 +9,9 @@ use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
 use portnat_common::nat::{self, Hook, Next, Opening, Sight};
 use portnat_common::wire::ethernet;
-use portnat_common::{DropReason, Family, Packet, Tables, Tuple, V4, V6, Verdict};
+use portnat_common::{DropReason, Family, Fragments as _, Packet, Tables, Tuple, V4, V6, Verdict};
 
+use crate::fragments::passing;
 use crate::maps::DROPS;
 use crate::skb::Skb;
 use crate::tables::{Mapped, Maps};
@@ -73,7 +75,9 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
         _ => return NEXT,
     };
     match done.0 as u32 {
-        Done::REDIRECT => redirect(ctx, done.value()),
+        Done::REDIRECT => redirect(ctx),
+        // TCX knows no verdict for what was taken and not dropped.
+        Done::HELD => TC_ACT_SHOT,
         Done::DROP => {
             drop_for(ctx, done.value());
             TC_ACT_SHOT
@@ -85,19 +89,29 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
 /// What became of a packet in one function: an eBPF function returns one register. The lower half
 /// says what, the upper half which reason or interface.
 #[derive(Clone, Copy)]
-struct Done(u64);
+pub(crate) struct Done(pub(crate) u64);
 
 impl Done {
     const NEXT: u32 = 0;
-    const DROP: u32 = 1;
+    pub(crate) const DROP: u32 = 1;
     const REDIRECT: u32 = 2;
     /// Nothing yet: another function has its turn.
     const ERROR: u32 = 3;
     const UNKNOWN: u32 = 4;
+    const FRAGMENT: u32 = 5;
+    /// It waits.
+    const HELD: u32 = 6;
 
     #[inline(always)]
     const fn new(what: u32, value: u32) -> Self {
         Done(what as u64 | (value as u64) << 32)
+    }
+
+    /// Without a value. Opaque to the compiler, which would else take any register for the value that
+    /// is not there, also one that holds a pointer: the verifier does not forgive that.
+    #[inline(always)]
+    fn plain(what: u32) -> Self {
+        Done(black_box(u64::from(what)))
     }
 
     #[inline(always)]
@@ -106,33 +120,35 @@ impl Done {
     }
 
     #[inline(always)]
-    const fn verdict(verdict: Verdict) -> Self {
+    pub(crate) fn verdict(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Pass | Verdict::Translated => Done::new(Done::NEXT, 0),
-            Verdict::Redirect(interface) => Done::new(Done::REDIRECT, interface),
+            Verdict::Pass | Verdict::Translated => Done::plain(Done::NEXT),
+            Verdict::Redirect => Done::plain(Done::REDIRECT),
+            Verdict::Held => Done::plain(Done::HELD),
             Verdict::Drop(reason) => Done::new(Done::DROP, reason as u32),
         }
     }
 
     #[inline(always)]
-    const fn option(verdict: Option<Verdict>) -> Self {
+    fn option(verdict: Option<Verdict>) -> Self {
         match verdict {
             Some(verdict) => Done::verdict(verdict),
-            None => Done::new(Done::UNKNOWN, 0),
+            None => Done::plain(Done::UNKNOWN),
         }
     }
 
     #[inline(always)]
-    const fn step(next: Next) -> Self {
+    fn step(next: Next) -> Self {
         match next {
             Next::Done(verdict) => Done::verdict(verdict),
-            Next::Error => Done::new(Done::ERROR, 0),
-            Next::Unknown => Done::new(Done::UNKNOWN, 0),
+            Next::Error => Done::plain(Done::ERROR),
+            Next::Fragment => Done::plain(Done::FRAGMENT),
+            Next::Unknown => Done::plain(Done::UNKNOWN),
         }
     }
 
     #[inline(always)]
-    const fn is(self, what: u32) -> bool {
+    pub(crate) const fn is(self, what: u32) -> bool {
         self.0 as u32 == what
     }
 }
@@ -140,7 +156,8 @@ impl Done {
 /// Sends a packet on by an interface. What goes to the host itself comes in by the loopback
 /// interface.
 #[inline(always)]
-fn redirect(ctx: &TcContext, interface: u32) -> i32 {
+fn redirect(ctx: &TcContext) -> i32 {
+    let interface = passing().map_or(0, |passing| passing.interface());
     let action = if interface == LOOPBACK {
         // Addressed to the interface, or the stack takes it for somebody else's.
         let mut skb = Skb::plain(ctx);
@@ -159,11 +176,17 @@ fn redirect(ctx: &TcContext, interface: u32) -> i32 {
 
 /// Counts a drop.
 #[inline(always)]
-fn drop_for(ctx: &TcContext, reason: u32) {
+pub(crate) fn count(reason: u32) {
     if let Some(counter) = DROPS.get_ptr_mut(reason) {
         // SAFETY: the counter is this CPU's own, and a program is not preempted by itself.
         unsafe { *counter += 1 };
     }
+}
+
+/// Counts a drop and says so.
+#[inline(always)]
+fn drop_for(ctx: &TcContext, reason: u32) {
+    count(reason);
     // Costs nothing unless `--trace` sets the level: the verifier removes the dead branch.
     info!(
         ctx,
@@ -183,28 +206,46 @@ where
     Maps: Tables<F>,
 {
     let done = established::<F, At>(ctx);
-    if done.is(Done::ERROR) {
-        return error::<F, At>(ctx);
-    }
-    if !done.is(Done::UNKNOWN) {
+    if !done.is(Done::FRAGMENT) && !done.is(Done::ERROR) && !done.is(Done::UNKNOWN) {
         return done;
     }
-    let done = half_open::<F, At>(ctx);
-    if !done.is(Done::UNKNOWN) {
-        return done;
+    // By way of memory, of which the verifier knows nothing: what follows is walked once, and not
+    // once for each way to it.
+    let Some(passing) = passing() else {
+        return Done::plain(Done::NEXT);
+    };
+    passing.park(done);
+    passing.set_places(0);
+    let is_fragment = done.is(Done::FRAGMENT);
+    passing.set_fragment(is_fragment);
+    if is_fragment {
+        passing.park(fragment::<F, At>(ctx));
     }
-    let done = plan::<F, At>(ctx);
-    if !done.is(Done::UNKNOWN) {
-        return done;
+    if passing.done().is(Done::ERROR) {
+        passing.park(error::<F, At>(ctx));
     }
-    let done = make::<F, At>(ctx);
-    if !done.is(Done::UNKNOWN) {
-        return done;
+    if passing.done().is(Done::UNKNOWN) {
+        passing.park(half_open::<F, At>(ctx));
     }
-    // The flow has taken room and pays by making some.
-    sweep::<F>(ctx);
-    sweep::<F>(ctx);
-    finish::<F, At>(ctx)
+    if passing.done().is(Done::UNKNOWN) {
+        passing.park(plan::<F, At>(ctx));
+    }
+    if passing.done().is(Done::UNKNOWN) {
+        passing.park(make::<F, At>(ctx));
+    }
+    if passing.done().is(Done::UNKNOWN) {
+        // The flow has taken room and pays by making some.
+        sweep::<F>(ctx);
+        sweep::<F>(ctx);
+        passing.park(finish::<F, At>(ctx));
+    }
+    if passing.is_fragment() {
+        settle(ctx);
+        if passing.places() != 0 {
+            release(ctx);
+        }
+    }
+    passing.done()
 }
 
 #[inline(never)]
@@ -218,6 +259,46 @@ where
         sight::<At>(ctx),
         &Maps::at(ctx),
     ))
+}
+
+#[inline(never)]
+fn fragment<F: Family, At: Place>(ctx: &TcContext) -> Done
+where
+    Maps: Tables<F>,
+{
+    let Some(passing) = passing() else {
+        return Done::plain(Done::UNKNOWN);
+    };
+    let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
+    let next = nat::fragment::<F, _, _>(skb, sight::<At>(ctx), tables, &mut passing.first);
+    Done::step(next)
+}
+
+/// Lets the others follow a first fragment that has gone its way.
+#[inline(never)]
+fn settle(ctx: &TcContext) {
+    if let Some(passing) = passing() {
+        let dropped = passing.done().is(Done::DROP);
+        let places = nat::settle(&Maps::at(ctx), &mut passing.first, dropped);
+        passing.set_places(places);
+    }
+}
+
+/// Releases those that wait for it.
+#[inline(never)]
+fn release(ctx: &TcContext) {
+    let Some(passing) = passing() else {
+        return;
+    };
+    // What is released at egress meets the hook at once, and parks a verdict of its own.
+    let (done, interface) = (passing.done(), passing.interface());
+    let (maps, mut packet) = (Maps::at(ctx), Skb::new::<V4>(ctx));
+    let released = maps.release_waiting(&passing.first.waiting, passing.places(), &mut packet);
+    passing.set_interface(interface);
+    passing.park(match released {
+        Some(()) => done,
+        None => Done::verdict(Verdict::Drop(DropReason::Fragment)),
+    });
 }
 
 #[inline(never)]
@@ -235,10 +316,11 @@ where
     Maps: Tables<F>,
 {
     let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
-    let Some(opening) = opening::<F>() else {
-        return Done::new(Done::UNKNOWN, 0);
+    let (Some(opening), Some(passing)) = (opening::<F>(), passing()) else {
+        return Done::plain(Done::UNKNOWN);
     };
-    let done = nat::half_open::<F, _, _>(skb, sight::<At>(ctx), tables, opening);
+    let first = &passing.first;
+    let done = nat::half_open::<F, _, _>(skb, sight::<At>(ctx), tables, first, opening);
     Done::option(done)
 }
 
@@ -249,7 +331,7 @@ where
 {
     let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
     let Some(opening) = opening::<F>() else {
-        return Done::new(Done::UNKNOWN, 0);
+        return Done::plain(Done::UNKNOWN);
     };
     let done = nat::plan::<F, _, _>(skb, sight::<At>(ctx), tables, opening);
     Done::option(done)
@@ -261,7 +343,7 @@ where
     Maps: Tables<F>,
 {
     let Some(opening) = opening::<F>() else {
-        return Done::new(Done::UNKNOWN, 0);
+        return Done::plain(Done::UNKNOWN);
     };
     Done::option(nat::make::<F, _>(At::HOOK, &Maps::at(ctx), opening))
 }
@@ -269,7 +351,7 @@ where
 #[inline(never)]
 fn finish<F: Mapped, At: Place>(ctx: &TcContext) -> Done {
     let Some(opening) = opening::<F>() else {
-        return Done::new(Done::UNKNOWN, 0);
+        return Done::plain(Done::UNKNOWN);
     };
     let skb = &mut Skb::new::<F>(ctx);
     Done::verdict(nat::finish::<F, _>(skb, sight::<At>(ctx), opening))

@@ -8,6 +8,7 @@ use portnat_common::checksum::Sum;
 use portnat_common::settings::IPV6_CHECKSUM_FLAG;
 use portnat_common::{Family, Packet};
 
+use crate::fragments::passing;
 use crate::maps::{FORGOTTEN, SETTINGS};
 
 /// The kernel's `GSO_BY_FRAGS`: there is no one size of segments.
@@ -137,6 +138,13 @@ impl Packet for Skb {
         unsafe {
             slot.write_volatile(value);
             slot.read_volatile()
+        }
+    }
+
+    #[inline(always)]
+    fn redirect(&mut self, interface: u32) {
+        if let Some(passing) = passing() {
+            passing.set_interface(interface);
         }
     }
 

@@ -22,15 +22,15 @@ use crate::maps::{
 use crate::socket;
 
 /// -EEXIST
-const EXISTS: i32 = -17;
+pub(crate) const EXISTS: i32 = -17;
 
 /// Insertions are of keys that are not there.
 const NEW: u64 = BPF_NOEXIST as u64;
 
 /// The maps as seen from a hook on one interface.
 pub(crate) struct Maps {
-    skb: *mut __sk_buff,
-    interface: u32,
+    pub(crate) skb: *mut __sk_buff,
+    pub(crate) interface: u32,
 }
 
 impl Maps {
@@ -231,8 +231,9 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn is_local(&self, address: &$address) -> bool {
-                $local.get_ptr(address).is_some()
+            fn roles(&self, address: &$address) -> u32 {
+                // SAFETY: as for `published`; a value that is replaced is replaced whole.
+                unsafe { $local.get(address) }.copied().unwrap_or_default()
             }
 
             #[inline(always)]

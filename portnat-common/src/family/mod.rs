@@ -26,6 +26,9 @@ pub trait Family: Copy + 'static {
     const ECHO_REPLY: u8;
     /// Whether its ICMP checksum covers a pseudo header (RFC 4443 section 2.3; not RFC 792).
     const ICMP_PSEUDO_HEADER: bool;
+    /// Whether the identification of a datagram's fragments is unique for its protocol only
+    /// (RFC 791 section 3.2), or for its addresses (RFC 8200 section 4.5).
+    const ID_PER_PROTOCOL: bool;
     /// Where the source address lies in the header, in bytes.
     const SRC: usize;
     /// Where the destination address lies.
@@ -53,6 +56,9 @@ pub trait Family: Copy + 'static {
     /// `None` if it quotes none.
     fn redirected<P: Packet>(packet: &P, l4: usize) -> Option<usize>;
 
+    /// Whether a later fragment that names this protocol can be one of TCP, UDP or ICMP all the same.
+    fn hides_transport(protocol: u8) -> bool;
+
     /// Whether a router must not forward what has this address as source or destination: those of
     /// one host (RFC 1122 section 3.2.1.3) and, in IPv6, of one link (RFC 4291 section 2.5.6). The
     /// stack drops such packets where they come from outside; rewritten it would not know them.
@@ -74,6 +80,8 @@ pub struct Network<A> {
     pub end: usize,
     /// Which part of a datagram this is.
     pub fragment: Fragment,
+    /// The identification that a datagram's fragments share, host byte order.
+    pub id: u32,
 }
 
 /// Which part of a datagram a packet is.

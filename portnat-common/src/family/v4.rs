@@ -19,6 +19,7 @@ impl Family for V4 {
     const ECHO_REPLY: u8 = icmp::ECHO_REPLY_V4;
     const ICMP_PSEUDO_HEADER: bool = false;
     const REDIRECT: u8 = icmp::REDIRECT_V4;
+    const ID_PER_PROTOCOL: bool = true;
     const SRC: usize = ipv4::SRC;
     const DST: usize = ipv4::DST;
     const HEADER_CHECKSUM: Option<usize> = Some(ipv4::CHECKSUM);
@@ -57,6 +58,7 @@ impl Family for V4 {
                 length => l3 + length,
             },
             fragment,
+            id: header.identification.get().into(),
         })
     }
 
@@ -75,6 +77,11 @@ impl Family for V4 {
 
     #[inline(always)]
     fn is_link_local(_: Ip4) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn hides_transport(_protocol: u8) -> bool {
         false
     }
 

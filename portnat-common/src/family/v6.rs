@@ -23,6 +23,7 @@ impl Family for V6 {
     const ECHO_REPLY: u8 = icmp::ECHO_REPLY_V6;
     const ICMP_PSEUDO_HEADER: bool = true;
     const REDIRECT: u8 = icmp::REDIRECT_V6;
+    const ID_PER_PROTOCOL: bool = false;
     const SRC: usize = ipv6::SRC;
     const DST: usize = ipv6::DST;
     const HEADER_CHECKSUM: Option<usize> = None;
@@ -50,6 +51,7 @@ impl Family for V6 {
             l4: l3 + size_of::<ipv6::Header>(),
             end: l3 + size_of::<ipv6::Header>() + header.payload_length.get() as usize,
             fragment: Fragment::Whole,
+            id: 0,
         };
         if header.payload_length.get() == 0 && packet.len() > l3 + 0xffff {
             // More than 64 KiB, put together by the receiving device (Linux 5.19, BIG TCP).
@@ -64,6 +66,12 @@ impl Family for V6 {
     #[inline(always)]
     fn is_error(icmp_type: u8) -> bool {
         matches!(icmp_type, 1..=icmp::LAST_ERROR_V6)
+    }
+
+    /// An extension header that is fragmented too.
+    #[inline(always)]
+    fn hides_transport(protocol: u8) -> bool {
+        is_extension(protocol)
     }
 
     #[inline(always)]
@@ -103,6 +111,7 @@ const fn is_extension(next: u8) -> bool {
 fn follow<P: Packet>(packet: &P, network: &mut Network<Ip6>) {
     let (mut next, mut at) = (network.protocol, network.l4);
     let mut fragment = Fragment::Whole;
+    let mut id = 0;
     let mut followed = 0;
     while is_extension(next) && fragment != Fragment::Later {
         let extension: Option<ipv6::Extension> = packet.read(at);
@@ -112,6 +121,12 @@ fn follow<P: Packet>(packet: &P, network: &mut Network<Ip6>) {
         };
         followed += 1;
         if next == ipv6::FRAGMENT {
+            let identification: Option<u32> = packet.read(at + ipv6::FRAGMENT_ID);
+            let Some(identification) = identification else {
+                next = ipv6::NO_NEXT;
+                break;
+            };
+            id = u32::from_be(identification);
             at += 8;
             fragment = if extension.fragment_offset() > 0 {
                 Fragment::Later
@@ -132,10 +147,12 @@ fn follow<P: Packet>(packet: &P, network: &mut Network<Ip6>) {
         Fragment::Later => 2,
     };
     // Four extensions of 2 KiB each fit in 14 bits; the verifier wants offsets well below 16.
-    let found = packet.forget(at as u64 & 0x3fff | u64::from(next) << 16 | fragment << 24);
+    let found = packet
+        .forget(at as u64 & 0x3fff | u64::from(next) << 16 | fragment << 24 | u64::from(id) << 32);
     network.l4 = (found & 0x3fff) as usize;
     network.protocol = (found >> 16) as u8;
-    network.fragment = match found >> 24 {
+    network.id = (found >> 32) as u32;
+    network.fragment = match found >> 24 & 3 {
         0 => Fragment::Whole,
         1 => Fragment::First,
         _ => Fragment::Later,

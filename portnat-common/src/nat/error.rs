@@ -11,7 +11,7 @@ use crate::verdict::{DropReason, Verdict};
 use crate::wire::{Be16, icmp, protocol, tcp};
 
 use super::open::untranslatable;
-use super::rewrite::{ports, replaced, write_addresses};
+use super::rewrite::{go, ports, replaced, write_addresses};
 use super::{Hook, Sight};
 
 /// A packet that an ICMP error quotes.
@@ -108,8 +108,8 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
     );
     Some(match written {
         // It is on its way to the host already.
-        Some(()) if redirected != 0 && hook != Hook::Local => Verdict::Redirect(redirected),
-        Some(()) => Verdict::Translated,
+        Some(()) if hook == Hook::Local => Verdict::Translated,
+        Some(()) => go(packet, redirected),
         None => Verdict::Drop(DropReason::Unwritable),
     })
 }

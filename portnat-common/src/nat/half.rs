@@ -8,18 +8,18 @@
 use crate::conntrack::{self, EXPECTED, HEARD};
 use crate::family::{Family, Fragment, Network};
 use crate::flow::{Direction, Flow, FlowRecord, HALF_OPEN};
+use crate::fragment::{First, Told};
 use crate::headers::{Transport, tuple};
 use crate::packet::Packet;
 use crate::settings::Ticks;
 use crate::tables::{Queued, Refusal, Table, Tables};
 use crate::tuple::Tuple;
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::Verdict;
 use crate::wire::{protocol, tcp};
 
 use super::life::{Life, life, state, twin_of};
 use super::opening::Opening;
-use super::rewrite::rewrite;
-use super::{Hook, Sight, is_hairpin};
+use super::{Hook, Sight, is_hairpin, translate};
 
 /// A packet of a half-open flow gets its translation, one that cannot begin a flow passes; `None`
 /// for any other.
@@ -28,21 +28,27 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
     sight: Sight,
     tables: &T,
+    first: &First,
     room: &mut Opening<F::Address>,
 ) -> Option<Verdict> {
-    let network = F::network(packet, sight.l3)?;
-    let transport = Transport::read::<F, P>(packet, &network).ok()?;
+    let mut network = F::network(packet, sight.l3)?;
+    let transport = if network.fragment == Fragment::Later {
+        let told = Told::unpack(first.told)?;
+        network.protocol = told.protocol;
+        Transport::elsewhere(told.src_port, told.dst_port)
+    } else {
+        Transport::read::<F, P>(packet, &network).ok()?
+    };
     let settings = tables.settings()?;
     let tuple = tuple(&network, &transport, sight.hook.side());
-    if let Some(flow) = tables.flow(Table::HalfOpen, &tuple) {
+    if let Some(flow) = tables.flow(Table::HalfOpen, &tuple)
+        && !transport.lacks_length(network.fragment)
+    {
         let now = tables.now();
         let twin = twin_of::<F, T>(tables, Table::HalfOpen, &tuple, flow);
         if let Some(twin) = twin
             && life(settings, tuple.protocol, flow, Some(twin), now) == Life::Live
         {
-            if network.fragment != Fragment::Whole {
-                return Some(Verdict::Drop(DropReason::Fragment));
-            }
             let bytes = (network.end - sight.l3) as u64;
             follow(&tuple, &transport, flow, twin, now, bytes);
             tables.add_to_total(flow.port_id, flow.is_inbound(tuple.side), 1, bytes);
@@ -52,14 +58,8 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
             } else if evidence.confirm(twin) {
                 confirm::<F, T>(tables, room, &tuple, flow, twin, now);
             }
-            let translation = &flow.translation;
-            return Some(rewrite::<F, P>(
-                packet,
-                sight.l3,
-                &tuple,
-                &transport,
-                translation,
-                flow.interface,
+            return Some(translate::<F, P>(
+                packet, sight, &network, &tuple, &transport, flow,
             ));
         }
     }
@@ -111,7 +111,7 @@ enum Evidence {
 impl Evidence {
     #[inline(always)]
     fn read<A, P: Packet>(packet: &P, network: &Network<A>, tuple: &Tuple<A>) -> Self {
-        if tuple.protocol != protocol::TCP {
+        if tuple.protocol != protocol::TCP || network.fragment != Fragment::Whole {
             return Evidence::Other;
         }
         let Some(header) = packet.read::<tcp::Header>(network.l4) else {

@@ -3,11 +3,14 @@
 //! plain flow between the client and the container.
 //!
 //! A packet meets [`established`] first, which decides about packets of confirmed flows and most that
-//! is not ours. Others go on to [`error`] if they are ICMP errors, else to [`half_open`] for packets
-//! of flows that are not confirmed, and to [`open`] if they may begin a flow. These read the packet anew, because each is a function of its own to the kernel, with a stack of
-//! its own, and because the first is all that most packets ever meet.
+//! is not ours. [`fragment`] does the same with fragments. Others go on to [`error`] if they are ICMP
+//! errors, else to [`half_open`] for packets of flows that are not confirmed, and to [`open`] if they
+//! may begin a flow. [`settle`] lets a first fragment's others follow. These read the packet anew,
+//! because each is a function of its own to the kernel, with a stack of its own, and because the first
+//! is all that most packets ever meet.
 
 mod error;
+mod fragment;
 mod half;
 mod life;
 mod open;
@@ -19,6 +22,7 @@ mod sweep;
 mod track;
 
 pub use error::error;
+pub use fragment::{fragment, settle};
 pub use half::half_open;
 pub use open::{finish, make, open, plan};
 pub use opening::Opening;
@@ -26,15 +30,17 @@ pub use sweep::{end, sweep};
 
 use crate::address::Address;
 use crate::family::{Family, Fragment, Network};
-use crate::flow::NO_PORT;
+use crate::flow::{Flow, NO_PORT};
+use crate::fragment::First;
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
 use crate::published::{Published, PublishedKey};
+use crate::settings::Settings;
 use crate::subnet::Subnet;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
-use rewrite::rewrite;
+use rewrite::{readdress, rewrite};
 use track::track;
 
 /// Where a packet is seen.
@@ -83,6 +89,8 @@ pub struct Sight {
 pub enum Next {
     /// Nothing: this is what becomes of the packet.
     Done(Verdict),
+    /// The packet is a fragment, for [`fragment`].
+    Fragment,
     /// The packet is an ICMP error, for [`error`].
     Error,
     /// The packet is of no confirmed flow: [`half_open`] and [`open`] may know it.
@@ -95,14 +103,26 @@ pub fn process<F: Family, P: Packet, T: Tables<F>>(
     sight: Sight,
     tables: &T,
 ) -> Verdict {
-    match established::<F, P, T>(packet, sight, tables) {
+    let mut first = First::none();
+    let mut next = established::<F, P, T>(packet, sight, tables);
+    if next == Next::Fragment {
+        next = fragment::<F, P, T>(packet, sight, tables, &mut first);
+    }
+    let verdict = match next {
         Next::Done(verdict) => verdict,
         Next::Error => error::<F, P, T>(packet, sight, tables),
-        Next::Unknown => {
+        Next::Unknown | Next::Fragment => {
             let mut room = Opening::default();
-            half_open::<F, P, T>(packet, sight, tables, &mut room)
+            half_open::<F, P, T>(packet, sight, tables, &first, &mut room)
                 .unwrap_or_else(|| open::<F, P, T>(packet, sight, tables, &mut room))
         }
+    };
+    match settle(tables, &mut first, matches!(verdict, Verdict::Drop(_))) {
+        0 => verdict,
+        places => match tables.release_waiting(&first.waiting, places, packet) {
+            Some(()) => verdict,
+            None => Verdict::Drop(DropReason::Fragment),
+        },
     }
 }
 
@@ -120,6 +140,9 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
     if !sight.forwarded && network.protocol != F::ICMP {
         return PASS;
     }
+    if network.fragment != Fragment::Whole {
+        return Next::Fragment;
+    }
     let transport = match Transport::read::<F, P>(packet, &network) {
         Ok(_) if !sight.forwarded => return PASS,
         Ok(transport) => transport,
@@ -130,40 +153,62 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
     let Some(settings) = tables.settings() else {
         return PASS;
     };
+    meet::<F, P, T>(packet, sight, tables, settings, &network, &transport)
+}
+
+/// A packet whose ports are known meets its confirmed flow.
+#[inline(always)]
+fn meet<F: Family, P: Packet, T: Tables<F>>(
+    packet: &mut P,
+    sight: Sight,
+    tables: &T,
+    settings: &Settings,
+    network: &Network<F::Address>,
+    transport: &Transport,
+) -> Next {
     // Before any hash is looked into: most of what comes in or goes to the host is not ours.
     let published = matches!(sight.hook, Hook::In | Hook::Local)
         && tables.port_is_published(network.protocol, transport.dst_port);
     match sight.hook {
         Hook::In if !published && !settings.pool.contains(transport.dst_port) => {
-            return Next::Done(leave::<F, T>(tables, &network));
+            return Next::Done(leave::<F, T>(tables, network));
         }
-        Hook::Local if !published => return PASS,
+        Hook::Local if !published => return Next::Done(Verdict::Pass),
         _ => {}
     }
-    let tuple = tuple(&network, &transport, sight.hook.side());
+    let tuple = tuple(network, transport, sight.hook.side());
     if let Some(flow) = tables.flow(Table::Confirmed, &tuple) {
-        if network.fragment != Fragment::Whole {
-            return Next::Done(Verdict::Drop(DropReason::Fragment));
-        }
         let bytes = (network.end - sight.l3) as u64;
-        if track::<F, T>(tables, settings, &tuple, &transport, flow, bytes) {
-            let translation = &flow.translation;
-            return Next::Done(rewrite::<F, P>(
-                packet,
-                sight.l3,
-                &tuple,
-                &transport,
-                translation,
-                flow.interface,
+        if track::<F, T>(tables, settings, &tuple, transport, flow, bytes) {
+            return Next::Done(translate::<F, P>(
+                packet, sight, network, &tuple, transport, flow,
             ));
         }
     }
     match sight.hook {
         // An outsider opens flows by published ports only; a target answers what came from the host.
         Hook::In if !published && tables.subnet(&network.src).is_none() => {
-            Next::Done(leave::<F, T>(tables, &network))
+            Next::Done(leave::<F, T>(tables, network))
         }
         _ => Next::Unknown,
+    }
+}
+
+/// A packet of a flow gets its translation. A later fragment has no more than addresses.
+#[inline(always)]
+fn translate<F: Family, P: Packet>(
+    packet: &mut P,
+    sight: Sight,
+    network: &Network<F::Address>,
+    tuple: &Tuple<F::Address>,
+    transport: &Transport,
+    flow: &Flow,
+) -> Verdict {
+    let (translation, interface) = (&flow.translation, flow.interface);
+    if network.fragment == Fragment::Later {
+        readdress::<F, P>(packet, sight.l3, tuple, translation, interface)
+    } else {
+        rewrite::<F, P>(packet, sight.l3, tuple, transport, translation, interface)
     }
 }
 

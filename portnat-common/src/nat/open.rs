@@ -1,7 +1,7 @@
 //! A packet that may begin a flow.
 
 use crate::address::Address;
-use crate::family::{Family, Fragment, Network};
+use crate::family::{Family, Network};
 use crate::flow::{NO_PORT, Translation};
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
@@ -66,8 +66,7 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
         Wanted::No => return Some(Verdict::Pass),
         Wanted::Impossible(reason) => return Some(Verdict::Drop(reason)),
     }
-    if network.fragment != Fragment::Whole {
-        // Its other parts would go where this one does not.
+    if transport.lacks_length(network.fragment) {
         return Some(Verdict::Drop(DropReason::Fragment));
     }
     if transport.signals.is_answer() {

@@ -26,8 +26,34 @@ pub(super) fn rewrite<F: Family, P: Packet>(
     interface: u32,
 ) -> Verdict {
     match apply::<F, P>(packet, l3, tuple, transport, translation) {
-        Some(()) if interface != 0 => Verdict::Redirect(interface),
-        Some(()) => Verdict::Translated,
+        Some(()) => go(packet, interface),
+        None => Verdict::Drop(DropReason::Unwritable),
+    }
+}
+
+/// A translated packet goes by `interface`, or the way of the stack if that is 0.
+#[inline(always)]
+pub(super) fn go<P: Packet>(packet: &mut P, interface: u32) -> Verdict {
+    if interface == 0 {
+        return Verdict::Translated;
+    }
+    packet.redirect(interface);
+    Verdict::Redirect
+}
+
+/// As [`rewrite`], of a later fragment: it has addresses only, and the first one's checksum covers it.
+#[inline(always)]
+pub(super) fn readdress<F: Family, P: Packet>(
+    packet: &mut P,
+    l3: usize,
+    tuple: &Tuple<F::Address>,
+    translation: &Translation,
+    interface: u32,
+) -> Verdict {
+    let src = F::Address::narrow(&translation.src);
+    let dst = F::Address::narrow(&translation.dst);
+    match write_addresses::<F, P>(packet, l3, (tuple.src, tuple.dst), (src, dst)) {
+        Some(()) => go(packet, interface),
         None => Verdict::Drop(DropReason::Unwritable),
     }
 }

@@ -21,6 +21,9 @@ pub const NO_NEXT: u8 = 59;
 /// Next header: destination options.
 pub const DESTINATION: u8 = 60;
 
+/// Where the identification lies in a fragment header, in bytes.
+pub const FRAGMENT_ID: usize = 4;
+
 /// The header without its extensions.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]

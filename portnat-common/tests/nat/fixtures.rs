@@ -127,7 +127,6 @@ fn what_is_not_published_passes_untouched() {
         packet(Tcp(SYN), CLIENT, "203.0.113.5:8080"),
         packet(EchoRequest, CLIENT, "192.0.2.1:0"),
         packet(Protocol(47), CLIENT, HOST),
-        packet(Udp, CLIENT, HOST).fragment(185, false),
     ] {
         passes(ingress(&world, &other), &other);
     }
@@ -169,25 +168,6 @@ fn an_answer_without_a_question_opens_nothing() {
     let stray = packet(EchoReply, "172.17.0.2:0", "198.51.100.7:9");
     is_dropped(egress(&world, &stray), DropReason::NoFlow);
     assert!(world.records().is_empty());
-}
-
-#[test]
-fn fragments_of_what_is_ours_are_dropped_and_never_altered_by_half() {
-    let world = web();
-    let first = packet(Udp, CLIENT, HOST).fragment(0, true);
-    is_dropped(ingress(&world, &first), DropReason::Fragment);
-    for offset in [0, 185] {
-        let out = packet(Udp, "172.17.0.2:5000", CLIENT).fragment(offset, true);
-        is_dropped(egress(&world, &out), DropReason::Fragment);
-    }
-    // Also where the flow is there already.
-    becomes(
-        ingress(&world, &packet(Udp, CLIENT, HOST)),
-        &packet(Udp, CLIENT, TARGET),
-    );
-    is_dropped(ingress(&world, &first), DropReason::Fragment);
-    let answer = packet(Udp, TARGET, CLIENT).fragment(0, true);
-    is_dropped(egress(&world, &answer), DropReason::Fragment);
 }
 
 #[test]

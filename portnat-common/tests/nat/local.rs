@@ -1,8 +1,9 @@
 //! Both ends are rewritten: what the host asks of itself, and clients with an address of their link.
 
+use portnat_common::checksum::Sum;
 use portnat_common::nat::{self, Hook, Sight};
 use portnat_common::wire::{protocol, tcp};
-use portnat_common::{Bytes, Family, Table, Tables, V4, V6, Verdict};
+use portnat_common::{Bytes, Family, Packet as _, Table, Tables, V4, V6, Verdict};
 
 use crate::fixtures::{ACK, SYN, SYN_ACK, source_port};
 use crate::support::packet::Carries::{self, FragmentationNeeded, Tcp, Udp};
@@ -13,12 +14,56 @@ use crate::support::world::{Hosts, TestFamily, World, World6};
 const LOOPBACK: u32 = 1;
 const PORT: u32 = World::PORT;
 
+/// Memory that remembers where it was sent.
+struct Carrier<'a> {
+    bytes: Bytes<'a>,
+    by: u32,
+}
+
+impl<'a> Carrier<'a> {
+    fn of(frame: &'a mut [u8]) -> Self {
+        Carrier {
+            bytes: Bytes(frame),
+            by: 0,
+        }
+    }
+}
+
+impl portnat_common::Packet for Carrier<'_> {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn read<T: bytemuck::AnyBitPattern>(&self, offset: usize) -> Option<T> {
+        self.bytes.read(offset)
+    }
+
+    fn write<T: bytemuck::NoUninit>(&mut self, offset: usize, value: T) -> Option<()> {
+        self.bytes.write(offset, value)
+    }
+
+    fn redirect(&mut self, interface: u32) {
+        self.by = interface;
+    }
+
+    fn update_checksum(
+        &mut self,
+        offset: usize,
+        pseudo: Sum,
+        covered: Sum,
+        optional: bool,
+    ) -> Option<()> {
+        self.bytes
+            .update_checksum(offset, pseudo, covered, optional)
+    }
+}
+
 fn run<F: TestFamily>(
     world: &Hosts<F>,
     hook: Hook,
     interface: u32,
     packet: &Packet,
-) -> (Verdict, Packet)
+) -> (Verdict, u32, Packet)
 where
     Hosts<F>: Tables<F>,
 {
@@ -29,8 +74,10 @@ where
         l3: 14,
         forwarded: true,
     };
-    let verdict = nat::process::<F, _, _>(&mut Bytes(&mut frame), sight, world);
-    (verdict, rebuilt(packet, &frame))
+    let mut carrier = Carrier::of(&mut frame);
+    let verdict = nat::process::<F, _, _>(&mut carrier, sight, world);
+    let by = carrier.by;
+    (verdict, by, rebuilt(packet, &frame))
 }
 
 /// The packet that a frame is, said again with fresh checksums; a frame must be just that.
@@ -122,18 +169,18 @@ fn there_and_back<F: TestFamily>(
 ) where
     Hosts<F>: Tables<F>,
 {
-    let (verdict, inside) = run(
+    let (verdict, by, inside) = run(
         world,
         hook,
         interface,
         &packet(there, ends.client, ends.host),
     );
-    assert_eq!(verdict, Verdict::Redirect(World::BRIDGE));
+    assert_eq!((verdict, by), (Verdict::Redirect, World::BRIDGE));
     assert_eq!(inside.dst.to_string(), ends.target);
     assert_eq!(inside.src.ip().to_string(), ends.gateway);
     let answer = packet(back, ends.target, &inside.src.to_string());
-    let (verdict, outside) = run(world, Hook::In, PORT, &answer);
-    assert_eq!(verdict, Verdict::Redirect(interface));
+    let (verdict, by, outside) = run(world, Hook::In, PORT, &answer);
+    assert_eq!((verdict, by), (Verdict::Redirect, interface));
     assert_eq!(outside.src.to_string(), ends.host);
     assert_eq!(outside.dst.to_string(), ends.client);
 }
@@ -202,7 +249,7 @@ fn what_the_host_asks_of_itself_otherwise_passes() {
         packet(Tcp(SYN_ACK), "127.0.0.1:8080", "127.0.0.1:40000"),
         packet(Tcp(tcp::RST), "127.0.0.1:40000", "127.0.0.1:8080"),
     ] {
-        let (verdict, after) = run::<V4>(&world, Hook::Local, LOOPBACK, &other);
+        let (verdict, _, after) = run::<V4>(&world, Hook::Local, LOOPBACK, &other);
         assert_eq!(verdict, Verdict::Pass);
         assert_eq!(after.frame(), other.frame());
     }
@@ -220,7 +267,7 @@ fn a_port_on_a_loopback_address_is_for_the_host_itself() {
     );
     for dst in ["127.0.0.1:8080", "192.0.2.1:8080"] {
         let asked = packet(Tcp(SYN), "198.51.100.7:40000", dst);
-        let (verdict, _) = run::<V4>(&world, Hook::In, World::UPLINK, &asked);
+        let (verdict, ..) = run::<V4>(&world, Hook::In, World::UPLINK, &asked);
         assert_eq!(verdict, Verdict::Pass, "{dst}");
     }
 }
@@ -233,7 +280,7 @@ fn errors_about_what_the_host_asked_reach_it() {
         Hosts<F>: Tables<F>,
     {
         let asked = packet(Udp, ends.client, ends.host);
-        let (_, inside) = run(world, Hook::Local, LOOPBACK, &asked);
+        let (.., inside) = run(world, Hook::Local, LOOPBACK, &asked);
         let from = |src: &str, quoted: &Packet, dst: &str| {
             packet(FragmentationNeeded, src, dst).saying(&quoted.network())
         };
@@ -243,7 +290,7 @@ fn errors_about_what_the_host_asked_reach_it() {
                 Hook::In,
                 PORT,
                 format!("{target}:0"),
-                Verdict::Redirect(LOOPBACK),
+                (Verdict::Redirect, LOOPBACK),
             ),
             (
                 Hook::Local,
@@ -256,7 +303,7 @@ fn errors_about_what_the_host_asked_reach_it() {
                         format!("[{}]", ends.gateway)
                     }
                 ),
-                Verdict::Translated,
+                (Verdict::Translated, 0),
             ),
         ] {
             let error = from(&src, &inside, &inside.src.to_string());
@@ -267,8 +314,9 @@ fn errors_about_what_the_host_asked_reach_it() {
                 l3: 14,
                 forwarded: true,
             };
-            let done = nat::process::<F, _, _>(&mut Bytes(&mut frame), sight, world);
-            assert_eq!(done, verdict);
+            let mut carrier = Carrier::of(&mut frame);
+            let done = nat::process::<F, _, _>(&mut carrier, sight, world);
+            assert_eq!((done, carrier.by), verdict);
             // The quoted transport checksum is left alone, RFC 5508 REQ-3.
             let host = ends.host.rsplit_once(':').expect("a port").0;
             let mut quoted = asked.network();
@@ -287,9 +335,9 @@ fn errors_about_what_the_host_asked_reach_it() {
 fn a_port_of_the_pool_is_kept_where_it_is_free() {
     let world = web4();
     let asked = packet(Udp, "127.0.0.1:5000", "127.0.0.1:8080");
-    let (_, inside) = run::<V4>(&world, Hook::Local, LOOPBACK, &asked);
+    let (.., inside) = run::<V4>(&world, Hook::Local, LOOPBACK, &asked);
     assert_eq!(inside.src.to_string(), "172.17.0.1:5000");
     let other = packet(Udp, "127.0.0.2:5000", "127.0.0.1:8080");
-    let (_, inside) = run::<V4>(&world, Hook::Local, LOOPBACK, &other);
+    let (.., inside) = run::<V4>(&world, Hook::Local, LOOPBACK, &other);
     assert_ne!(source_port(&inside.frame()), 5000, "it is taken");
 }

@@ -2,6 +2,7 @@
 
 mod errors;
 mod fixtures;
+mod fragments;
 mod hairpin;
 mod half_open;
 mod interleavings;

@@ -177,16 +177,10 @@ fn what_belongs_to_a_link_or_to_the_host_alone_is_left_to_the_stack() {
     }
 }
 
+/// A fragment header without fragmentation (RFC 6946).
 #[test]
-fn fragments_are_dropped_whole_and_atomic_ones_are_whole() {
+fn an_atomic_fragment_is_whole() {
     let world = web();
-    let first = packet(Udp, CLIENT, HOST).fragment(0, true);
-    is_dropped(run(&world, Hook::In, &first), DropReason::Fragment);
-    for fragment in [(0, true), (9, false)] {
-        let out = packet(Udp, TARGET, REMOTE).fragment(fragment.0, fragment.1);
-        is_dropped(run(&world, Hook::Outside, &out), DropReason::Fragment);
-    }
-    // A fragment header without fragmentation (RFC 6946).
     let mut atomic = packet(Udp, CLIENT, HOST).fragment(0, true).frame();
     atomic[57] = 0;
     let mut expected = packet(Udp, CLIENT, TARGET).fragment(0, true).frame();

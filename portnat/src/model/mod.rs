@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use portnat_common::address::role;
 use portnat_common::{Ip4, Ip6, Subnet};
 
 use crate::net::{Link, LinkLayer, NetError, Snapshot};
@@ -151,8 +152,8 @@ impl Intent {
         }
         for address in snapshot.local_addresses() {
             match address {
-                IpAddr::V4(address) => drop(desired.v4.local.insert(address.into(), 1)),
-                IpAddr::V6(address) => drop(desired.v6.local.insert(address.into(), 1)),
+                IpAddr::V4(address) => desired.v4.add_role(address.into(), role::HOST),
+                IpAddr::V6(address) => desired.v6.add_role(address.into(), role::HOST),
             }
         }
         for link in through() {

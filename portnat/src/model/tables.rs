@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use portnat_common::address::role;
 use portnat_common::{Address, Ip4, Ip6, Published, PublishedKey, Subnet};
 
 use super::{Desired, PublishedPort};
@@ -13,7 +14,7 @@ use std::net::IpAddr;
 pub struct Tables<A: Ord> {
     /// Published ports.
     pub published: BTreeMap<PublishedKey<A>, Published>,
-    /// The host's own addresses; the value says nothing.
+    /// What addresses are to the datapath, see [`role`].
     pub local: BTreeMap<A, u32>,
     /// Inside subnets.
     pub subnets: BTreeMap<Prefix<A>, Subnet>,
@@ -53,6 +54,11 @@ impl<A: Address> Tables<A> {
         targets
     }
 
+    /// An address is this too.
+    pub(super) fn add_role(&mut self, address: A, role: u32) {
+        *self.local.entry(address).or_default() |= role;
+    }
+
     fn publish(&mut self, address: A, target: A, port: &PublishedPort) {
         let key = PublishedKey {
             address,
@@ -67,6 +73,10 @@ impl<A: Address> Tables<A> {
             padding: 0,
         };
         self.published.insert(key, value);
+        if address != A::ANY {
+            self.add_role(address, role::PUBLISHED);
+        }
+        self.add_role(target, role::TARGET);
     }
 }
 
@@ -136,5 +146,19 @@ mod tests {
         publish(&mut desired, 3, 8081, "0.0.0.0", "172.17.0.2:80");
         assert!(desired.v4.targets().is_empty());
         assert_eq!(desired.v4.published.len(), 2);
+    }
+
+    #[test]
+    fn published_addresses_and_targets_are_known_by_what_they_are() {
+        let mut desired = Desired::default();
+        publish(&mut desired, 1, 8080, "0.0.0.0", "172.17.0.2:80");
+        publish(&mut desired, 2, 8443, "203.0.113.7", "172.17.0.2:443");
+        let address =
+            |text: &str| Ip4::from(text.parse::<std::net::Ipv4Addr>().expect("an address"));
+        let expected = [
+            (address("172.17.0.2"), role::TARGET),
+            (address("203.0.113.7"), role::PUBLISHED),
+        ];
+        assert_eq!(desired.v4.local, expected.into());
     }
 }

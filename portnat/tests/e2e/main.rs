@@ -10,11 +10,13 @@
 //! - [`sctp`]: a protocol that is spoken by hand.
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
+//! - [`fragments`]: datagrams in fragments, in any order.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
 //!
 //! Underneath, [`daemon`] runs the binary, [`picture`] compares a namespace before and after,
-//! [`firewall`] is what else a host may have, and [`support`] has what everybody needs.
+//! [`firewall`] is what else a host may have,
+//! [`pieces`] cuts datagrams, and [`support`] has what everybody needs.
 
 mod addresses;
 mod bad_input;
@@ -26,6 +28,7 @@ mod demo;
 mod firewall;
 mod flood;
 mod flows;
+mod fragments;
 mod hairpin;
 mod icmp;
 mod ipv6;
@@ -33,6 +36,7 @@ mod lifecycle;
 mod localhost;
 mod masquerade;
 mod picture;
+mod pieces;
 mod sctp;
 mod support;
 mod traffic;

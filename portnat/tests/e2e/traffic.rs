@@ -127,45 +127,6 @@ fn the_hosts_own_traffic_is_left_alone() {
 }
 
 #[test]
-fn a_datagram_in_fragments_is_not_delivered_in_part() {
-    let lab = Lab::builder().build().expect("a lab");
-    let server = udp_server(&lab.containers[0].namespace, lab.containers[0].address, 53);
-    let daemon = Daemon::run(&lab, &["-p", "5353:53/udp@172.17.0.2"]);
-
-    let client = probe::udp_connect(&lab.client, None, at(Lab::HOST, 5353)).expect("a socket");
-    client.send(&payload(4000)).expect("sent");
-    let silence = client.recv(&mut [0; 4096]).expect_err("no answer");
-    assert_eq!(silence.kind(), ErrorKind::WouldBlock);
-    assert_eq!(server.peers(), []);
-    // A whole one from the same socket is.
-    client.send(b"hello").expect("sent");
-    assert_eq!(client.recv(&mut [0; 4096]).expect("an answer"), 5);
-
-    let table = daemon.stop();
-    // The first has the ports; the others find no first at the host.
-    assert_dropped(&table, 1, "fragment");
-    assert_eq!(row(&table, "0.0.0.0:5353/udp").packets_in, 1, "{table}");
-}
-
-#[test]
-fn fragments_of_a_container_do_not_leak_its_address() {
-    let lab = Lab::builder().build().expect("a lab");
-    let server = udp_server(&lab.client, Lab::CLIENT, 53);
-    let container = &lab.containers[0].namespace;
-    let mut daemon = Daemon::run(&lab, &["--trace"]);
-
-    let socket = probe::udp_connect(container, None, server.address()).expect("a socket");
-    socket.send(&payload(4000)).expect("sent");
-    for _ in 0..3 {
-        let line = daemon.wait_for_line("dropped");
-        assert!(line.ends_with(": fragment"), "{line}");
-    }
-    assert_eq!(server.peers(), []);
-    let table = daemon.stop();
-    assert_dropped(&table, 3, "fragment");
-}
-
-#[test]
 fn a_protocol_that_cannot_be_translated_is_traced() {
     const GRE: i32 = 47;
     let lab = Lab::builder().build().expect("a lab");

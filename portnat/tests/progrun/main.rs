@@ -1,7 +1,9 @@
 //! The loaded programs under BPF_PROG_TEST_RUN: named packets go in, and what comes out is compared
-//! byte for byte. Nothing is attached anywhere. Needs root.
+//! byte for byte. Nothing is attached anywhere, and no packet leaves a namespace of its own. Needs
+//! root.
 
 mod fixtures;
+mod fragments;
 mod model;
 mod sctp;
 
@@ -14,6 +16,7 @@ use std::num::NonZeroU16;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use portnat::datapath::{AttachMode, Datapath, LoadOptions};
+use portnat::lab::Namespace;
 use portnat::model::{Desired, PublishedPort};
 use portnat::spec::Protocol;
 use portnat_common::{Settings, Subnet, V6};
@@ -32,6 +35,8 @@ const ELSEWHERE: u32 = 7;
 struct Host {
     datapath: Datapath,
     desired: Desired,
+    /// Where programs run: fragments that they release come in by its loopback interface.
+    namespace: Namespace,
 }
 
 /// The life times that the RFCs ask for.
@@ -81,7 +86,13 @@ impl Host {
             desired.v6.subnets.insert(prefix.into(), subnet);
         }
         desired.v6.egress.insert(INTERFACE, V6::address(V6::OWN[0]));
-        Host { datapath, desired }.applied()
+        let namespace = Namespace::new().expect("a namespace, as root");
+        let host = Host {
+            datapath,
+            desired,
+            namespace,
+        };
+        host.applied()
     }
 
     /// Publishes `port` at `address` for `target`.
@@ -108,15 +119,19 @@ impl Host {
 
     /// Runs a frame in from the uplink.
     fn ingress(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
-        self.datapath
-            .test_run("nat_in", frame, INTERFACE)
-            .expect("running nat_in")
+        self.run("nat_in", frame, INTERFACE)
     }
 
     /// Runs a forwarded frame out by the uplink.
     fn egress(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
-        self.datapath
-            .test_run("uplink_out", frame, ELSEWHERE)
-            .expect("running uplink_out")
+        self.run("uplink_out", frame, ELSEWHERE)
+    }
+
+    /// Runs a program on a frame that came in by an interface.
+    fn run(&mut self, program: &str, frame: &[u8], came_in: u32) -> (i32, Vec<u8>) {
+        let datapath = &mut self.datapath;
+        self.namespace
+            .run(|| datapath.test_run(program, frame, came_in))
+            .expect("running a program")
     }
 }

@@ -75,6 +75,7 @@ fn shaped(ipv6: bool) -> impl Strategy<Value = Step> {
     let shape = (
         0usize..=10,
         prop_oneof![4 => Just((0, false)), 1 => Just((0, true)), 1 => Just((9, false))],
+        0u16..4,
     );
     let payload = prop::collection::vec(any::<u8>(), 1..64);
     (
@@ -88,7 +89,16 @@ fn shaped(ipv6: bool) -> impl Strategy<Value = Step> {
         payload,
     )
         .prop_map(
-            move |(inbound, carries, outside, port, inside, host, (options, fragment), payload)| {
+            move |(
+                inbound,
+                carries,
+                outside,
+                port,
+                inside,
+                host,
+                (options, fragment, id),
+                payload,
+            )| {
                 let outside = format!("{outside}:{port}");
                 let packet = if inbound {
                     packet(carries, &outside, host)
@@ -98,6 +108,7 @@ fn shaped(ipv6: bool) -> impl Strategy<Value = Step> {
                 let mut packet = certain(packet)
                     .with_options(options)
                     .fragment(fragment.0, fragment.1)
+                    .with_id(id + 1)
                     .saying(&payload);
                 if ipv6 {
                     (packet.src, packet.dst) = (in_ipv6(packet.src), in_ipv6(packet.dst));
@@ -125,8 +136,8 @@ fn step(ipv6: bool) -> impl Strategy<Value = Step> {
 fn verdict_of(verdict: Verdict) -> i32 {
     match verdict {
         Verdict::Pass | Verdict::Translated => NEXT,
-        Verdict::Redirect(_) => REDIRECT,
-        Verdict::Drop(_) => SHOT,
+        Verdict::Redirect => REDIRECT,
+        Verdict::Held | Verdict::Drop(_) => SHOT,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the tests of this crate share.
 
+pub(crate) mod fragments;
 pub(crate) mod packet;
 mod publishing;
 pub(crate) mod racing;

@@ -47,6 +47,8 @@ pub(crate) struct Packet {
     pub(crate) options: usize,
     /// Fragment offset in units of 8 bytes, and whether more follow.
     pub(crate) fragment: (u16, bool),
+    /// The identification that its fragments have.
+    pub(crate) id: u16,
     /// What it says.
     pub(crate) payload: Vec<u8>,
     /// The acknowledgement number of TCP.
@@ -67,6 +69,7 @@ pub(crate) fn packet(carries: Carries, src: &str, dst: &str) -> Packet {
         carries,
         options: 0,
         fragment: (0, false),
+        id: 0x1234,
         payload: PAYLOAD.to_vec(),
         // Of a SYN that says this.
         acknowledges: SEQUENCE + PAYLOAD.len() as u32 + 1,
@@ -85,6 +88,31 @@ impl Packet {
             fragment: (offset, more),
             ..self
         }
+    }
+
+    /// The same packet with another identification.
+    pub(crate) fn with_id(self, id: u16) -> Self {
+        Packet { id, ..self }
+    }
+
+    /// The packet cut in fragments: behind each of these numbers of 8 bytes of what the network
+    /// header carries.
+    pub(crate) fn cut(&self, cuts: &[u16]) -> Vec<Packet> {
+        let carried = self.transport();
+        let ends = cuts.iter().map(|cut| usize::from(*cut) * 8);
+        let mut begun = 0;
+        ends.chain([carried.len()])
+            .map(|end| {
+                let piece = Packet {
+                    carries: Carries::Protocol(self.protocol().0),
+                    fragment: ((begun / 8) as u16, end < carried.len()),
+                    payload: carried[begun..end].to_vec(),
+                    ..self.clone()
+                };
+                begun = end;
+                piece
+            })
+            .collect()
     }
 
     /// The same packet with another payload.
@@ -128,7 +156,7 @@ impl Packet {
             Ipv4Header::new(length, 64, self.protocol(), src, dst).expect("a sound header");
         ip.options = Ipv4Options::try_from(&vec![1; 4 * self.options][..]).expect("whole words");
         ip.total_len = u16::try_from(ip.header_len()).expect("at most 60") + length;
-        ip.identification = 0x1234;
+        ip.identification = self.id;
         ip.dont_fragment = false;
         ip.fragment_offset = IpFragOffset::try_new(self.fragment.0).expect("13 bits");
         ip.more_fragments = self.fragment.1;
@@ -145,7 +173,7 @@ impl Packet {
         let mut payload = self.transport();
         if self.fragment != (0, false) {
             let offset = IpFragOffset::try_new(self.fragment.0).expect("13 bits");
-            let header = Ipv6FragmentHeader::new(next, offset, self.fragment.1, 0x1234);
+            let header = Ipv6FragmentHeader::new(next, offset, self.fragment.1, self.id.into());
             payload = [&header.to_bytes()[..], &payload].concat();
             next = IpNumber::IPV6_FRAGMENTATION_HEADER;
         }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use portnat_common::address::Address as _;
+use portnat_common::address::{Address as _, role};
 use portnat_common::ports::bitmap_position;
 use portnat_common::{Published, PublishedKey};
 
@@ -54,11 +54,19 @@ impl<F: TestFamily> Hosts<F> {
     /// What follows from the published ports is brought in step.
     fn published_have_changed(&mut self) {
         self.published_back.clear();
+        for roles in self.roles.values_mut() {
+            *roles &= role::HOST;
+        }
         self.bitmap.clear();
         for (key, value) in &self.published {
             let (back_key, back) = value.back(key);
             // Of several ports the first speaks for the target.
             self.published_back.entry(back_key).or_insert(back);
+            if key.address != F::Address::ANY {
+                *self.roles.entry(key.address).or_default() |= role::PUBLISHED;
+            }
+            let target = F::Address::narrow(&value.target);
+            *self.roles.entry(target).or_default() |= role::TARGET;
             let (word, bit) = bitmap_position(key.protocol, key.port);
             *self.bitmap.entry(word).or_default() |= bit;
         }

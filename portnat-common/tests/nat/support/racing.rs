@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 
 use portnat_common::{
-    Flow, FlowRecord, Ip4, Published, PublishedKey, Queued, Refusal, Settings, Subnet, Table,
-    Tables, Ticks, Tuple, V4,
+    Datagram, DatagramKey, Flow, FlowRecord, Fragments, Ip4, Packet, Published, PublishedKey,
+    Queued, Refusal, Settings, Subnet, Table, Tables, Ticks, Tuple, V4, WaitingKey,
 };
 
 use super::world::World;
@@ -111,8 +111,8 @@ impl Tables<V4> for Racing<'_> {
         self.world().port_is_published(protocol, port)
     }
 
-    fn is_local(&self, address: &Ip4) -> bool {
-        self.world().is_local(address)
+    fn roles(&self, address: &Ip4) -> u32 {
+        self.world().roles(address)
     }
 
     fn subnet(&self, address: &Ip4) -> Option<&Subnet> {
@@ -133,5 +133,36 @@ impl Tables<V4> for Racing<'_> {
 
     fn random(&self) -> u32 {
         self.world().random()
+    }
+}
+
+impl Fragments for Racing<'_> {
+    fn datagram(&self, key: &DatagramKey) -> Option<&Datagram> {
+        self.world().datagram(key)
+    }
+
+    fn insert_datagram(&self, key: &DatagramKey, datagram: &Datagram) -> Result<(), Refusal> {
+        self.world().insert_datagram(key, datagram)
+    }
+
+    fn remove_datagram(&self, key: &DatagramKey) {
+        self.world().remove_datagram(key);
+    }
+
+    fn hold<P: Packet>(&self, place: &WaitingKey, packet: &P) -> Result<(), Refusal> {
+        self.world().hold(place, packet)
+    }
+
+    fn take_back(&self, place: &WaitingKey) -> bool {
+        self.world().take_back(place)
+    }
+
+    fn release_waiting<P: Packet>(
+        &self,
+        place: &WaitingKey,
+        places: u32,
+        packet: &mut P,
+    ) -> Option<()> {
+        self.world().release_waiting(place, places, packet)
     }
 }

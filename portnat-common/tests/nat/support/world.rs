@@ -4,11 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use portnat_common::address::role;
 use portnat_common::ports::bitmap_position;
 use portnat_common::{
     Family, Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Queued, Refusal, Settings, Subnet,
     Table, Tables, Ticks, Total, Tuple, V4, V6,
 };
+
+use super::fragments::FragmentTables;
 
 /// Ticks a second.
 pub(crate) const HZ: u64 = 100;
@@ -34,7 +37,7 @@ pub(crate) struct Hosts<F: TestFamily> {
     pub(super) bitmap: BTreeMap<u32, u64>,
     /// Protocols and ports that the host has sockets on.
     pub(crate) sockets: BTreeSet<(u8, u16)>,
-    local: BTreeSet<F::Address>,
+    pub(super) roles: BTreeMap<F::Address, u32>,
     /// The address that the uplink lends.
     pub(crate) egress: Option<F::Address>,
     /// The most entries that there can be of confirmed flows.
@@ -44,6 +47,8 @@ pub(crate) struct Hosts<F: TestFamily> {
     /// The interface at which packets are seen.
     pub(crate) interface: Cell<u32>,
     now: Cell<u64>,
+    /// Datagrams in fragments, and fragments that wait.
+    pub(crate) fragments: FragmentTables,
     dice: Cell<u32>,
     rolls: Cell<u32>,
 }
@@ -150,12 +155,13 @@ impl<F: TestFamily> Hosts<F> {
             published_back: BTreeMap::new(),
             bitmap: BTreeMap::new(),
             sockets: BTreeSet::new(),
-            local: F::OWN.map(F::address).into(),
+            roles: F::OWN.map(|own| (F::address(own), role::HOST)).into(),
             egress: Some(F::address(F::OWN[0])),
             capacity: 1 << 20,
             half_open_capacity: 1 << 20,
             interface: Cell::new(World::UPLINK),
             now: Cell::new(HZ * 1000),
+            fragments: FragmentTables::default(),
             dice: Cell::new(0x9e37_79b9),
             rolls: Cell::new(0),
         }
@@ -164,7 +170,7 @@ impl<F: TestFamily> Hosts<F> {
     /// Gives the host another address.
     pub(crate) fn with_address(mut self, address: &str) -> Self {
         let address: IpAddr = address.parse().expect("an address");
-        self.local.insert(F::address(address));
+        *self.roles.entry(F::address(address)).or_default() |= role::HOST;
         self
     }
 
@@ -352,8 +358,8 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         self.bitmap.get(&word).is_some_and(|bits| bits & bit != 0)
     }
 
-    fn is_local(&self, address: &F::Address) -> bool {
-        self.local.contains(address)
+    fn roles(&self, address: &F::Address) -> u32 {
+        self.roles.get(address).copied().unwrap_or_default()
     }
 
     fn subnet(&self, address: &F::Address) -> Option<&Subnet> {
