@@ -85,6 +85,8 @@ pub const SAME_SIDE: u32 = 1 << 1;
 pub const OTHER_FAMILY: u32 = 1 << 2;
 /// [`Flow::flags`]: the entry is in the half-open table.
 pub const HALF_OPEN: u32 = 1 << 3;
+/// [`Flow::flags`]: this entry, of the original direction, is counted as one of its sender's.
+pub const COUNTED: u32 = 1 << 4;
 
 /// The port id of flows that belong to no published port: those that a container opened.
 pub const NO_PORT: u32 = 0;

@@ -82,6 +82,13 @@ pub struct Settings {
     /// What the checksum helper wants to be told about IPv6: `BPF_F_IPV6`, or 0 on kernels that do
     /// not know it (before 6.16, commit ead7f9b8de65, and its backports).
     pub ipv6_checksum_flag: u32,
+    /// How many flows to the outside each container may have at once.
+    pub flows_per_container: u64,
+    /// Whether a container's UDP socket has one port outside for all remote ends (RFC 4787 REQ-1): 1
+    /// or 0.
+    pub udp_mapping: u32,
+    /// Always zero.
+    pub padding: u32,
 }
 
 /// How many flows of each family a run of the program `sweep_flows` examines.
@@ -90,10 +97,10 @@ pub const SWEPT_AT_ONCE: u32 = 16;
 /// `BPF_F_IPV6`, which aya's bindings do not have yet.
 pub const IPV6_CHECKSUM_FLAG: u32 = 1 << 7;
 
-const _: () = assert!(size_of::<Settings>() == 96);
+const _: () = assert!(size_of::<Settings>() == 112);
 
 impl Settings {
-    /// Standard life times and the ports outside `local_ports`, the host's
+    /// Standard life times, no limit for a container, and the ports outside `local_ports`, the host's
     /// `net.ipv4.ip_local_port_range`.
     #[must_use]
     pub const fn new(hz: u64, local_ports: (u16, u16)) -> Self {
@@ -102,6 +109,9 @@ impl Settings {
             lifetimes: Lifetimes::standard(hz),
             pool: PortPool::outside(local_ports),
             ipv6_checksum_flag: 0,
+            flows_per_container: u64::MAX,
+            udp_mapping: 1,
+            padding: 0,
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::address::role;
 use crate::family::Family;
 use crate::flow::{Flow, FlowRecord};
 use crate::fragment::Fragments;
+use crate::mapping::{Endpoint, MappingKey, Owner, OwnerRecord};
 use crate::published::{Published, PublishedKey};
 use crate::settings::{Settings, Ticks};
 use crate::subnet::Subnet;
@@ -80,6 +81,36 @@ pub trait Tables<F: Family>: Fragments {
     /// Takes the first of that queue.
     fn next_queued(&self) -> Option<Queued<F::Address>>;
 
+    /// How many confirmed flows of this container are counted; `None` where there is no room to
+    /// count more containers.
+    fn flows_of(&self, container: &F::Address) -> Option<u64>;
+
+    /// Counts one more flow of a container of which [`Tables::flows_of`] has told the number, or one
+    /// less.
+    fn count_flow(&self, container: &F::Address, change: i64);
+
+    /// The port outside that a socket was given; the port's owner says whether it still has it.
+    fn mapping(&self, key: &MappingKey<F::Address>) -> Option<u16>;
+
+    /// Gives a socket a port outside, in place of an earlier one.
+    fn set_mapping(&self, key: &MappingKey<F::Address>, port: u16);
+
+    /// Who has a port outside for itself.
+    fn owner(&self, outside: &Endpoint<F::Address>) -> Option<&Owner>;
+
+    /// Gives a port to somebody.
+    ///
+    /// # Errors
+    /// Nothing is changed if it has an owner, or there is no room.
+    fn insert_owner(
+        &self,
+        outside: &Endpoint<F::Address>,
+        owner: &OwnerRecord,
+    ) -> Result<(), Refusal>;
+
+    /// Takes a port from whoever has it.
+    fn remove_owner(&self, outside: &Endpoint<F::Address>);
+
     /// Adds to what has come through a published port: numbers of packets and bytes, wrapping.
     fn add_to_total(&self, port_id: u32, inbound: bool, packets: u64, bytes: u64);
 
@@ -95,6 +126,13 @@ pub trait Tables<F: Family>: Fragments {
 
     /// Whether this port is published on any address; costs no hash look-up.
     fn port_is_published(&self, protocol: u8, port: u16) -> bool;
+
+    /// Whether masquerade must not lend this port: it is published, or reserved by the
+    /// administrator.
+    fn port_is_withheld(&self, protocol: u8, port: u16) -> bool;
+
+    /// Counts a port that was lent, by how many of the pool were tried for it.
+    fn count_probes(&self, probes: u32);
 
     /// What `address` is to us, see [`role`].
     fn roles(&self, address: &F::Address) -> u32;

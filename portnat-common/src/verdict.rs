@@ -72,6 +72,21 @@ drop_reasons! {
     Redirect = 10, "redirect";
     /// It came in by an uplink and asks for a published port with the address of a container.
     InsideSource = 11, "inside-source";
+    /// A container has as many flows as one may have (RFC 6888 REQ-4).
+    ContainerLimit = 12, "container-limit";
+}
+
+impl DropReason {
+    /// Whether a container's packet was dropped for want of room for its flow: it is told (RFC 5508
+    /// REQ-8).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            DropReason::FlowTableFull | DropReason::PortsExhausted | DropReason::ContainerLimit
+        )
+    }
 }
 
 impl fmt::Display for DropReason {

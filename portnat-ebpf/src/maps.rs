@@ -3,16 +3,17 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue};
-use portnat_common::nat::Opening;
+use portnat_common::icmp_answer::{Allowance, Quotation};
+use portnat_common::nat::{self, Opening};
 use portnat_common::ports::BITMAP_WORDS;
 use portnat_common::{
-    DropReason, FlowRecord, Ip4, Ip6, Published, PublishedKey, Queued, Settings, Subnet, Ticks,
-    Total, Tuple,
+    DropReason, Endpoint, FlowRecord, Ip4, Ip6, MappingKey, OwnerRecord, Published, PublishedKey,
+    Queued, Settings, Subnet, Ticks, Total, Tuple,
 };
 
 /// The maps of one address family.
 macro_rules! family {
-    ($address:ty: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
+    ($address:ty: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $containers:ident, $mappings:ident, $owners:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
         /// Confirmed flows, an entry a direction. Not LRU: an evicted half breaks a connection.
         /// Preallocated, because an insertion must not wait for memory. Userspace sets the size.
         #[map]
@@ -37,6 +38,22 @@ macro_rules! family {
         #[map]
         pub(crate) static $opening: PerCpuArray<Opening<$address>> =
             PerCpuArray::with_max_entries(1, 0);
+
+        /// How many confirmed flows to the outside each container has. Nothing is removed: what is
+        /// counted somewhere must be found there again.
+        #[map]
+        pub(crate) static $containers: HashMap<$address, u64> =
+            HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+        /// Which port of the outside a container's socket was given. Userspace sets the size.
+        #[map]
+        pub(crate) static $mappings: LruHashMap<MappingKey<$address>, u32> =
+            LruHashMap::with_max_entries(1, 0);
+
+        /// Who has a port of the outside for itself. Userspace sets the size.
+        #[map]
+        pub(crate) static $owners: LruHashMap<Endpoint<$address>, OwnerRecord> =
+            LruHashMap::with_max_entries(1, 0);
 
         /// Published ports.
         #[map]
@@ -65,12 +82,20 @@ macro_rules! family {
     };
 }
 
-family!(Ip4: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
-family!(Ip6: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);
+family!(Ip4: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, CONTAINERS4, MAPPINGS4, OWNERS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
+family!(Ip6: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, CONTAINERS6, MAPPINGS6, OWNERS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);
 
 /// Which ports are published at all, on whatever address, of either family.
 #[map]
 pub(crate) static PORTS: Array<u64> = Array::with_max_entries(BITMAP_WORDS, 0);
+
+/// Which ports masquerade must not lend: those, and what the administrator has reserved.
+#[map]
+pub(crate) static WITHHELD: Array<u64> = Array::with_max_entries(BITMAP_WORDS, 0);
+
+/// How many ports were lent after so many probes: 0 is the sender's own.
+#[map]
+pub(crate) static PROBES: PerCpuArray<u64> = PerCpuArray::with_max_entries(nat::PROBES + 1, 0);
 
 /// The settings: one entry.
 #[map]
@@ -88,6 +113,14 @@ pub(crate) static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 /// A number of which the verifier shall not know where it came from.
 #[map]
 pub(crate) static FORGOTTEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// What this CPU quotes in an ICMP error.
+#[map]
+pub(crate) static QUOTATION: PerCpuArray<Quotation> = PerCpuArray::with_max_entries(1, 0);
+
+/// How many ICMP errors this CPU has sent lately.
+#[map]
+pub(crate) static ALLOWANCE: PerCpuArray<Allowance> = PerCpuArray::with_max_entries(1, 0);
 
 /// What came through published ports, by their ids, in flows that have ended or are half-open.
 #[map]

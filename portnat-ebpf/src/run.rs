@@ -11,6 +11,7 @@ use portnat_common::nat::{self, Hook, Next, Opening, Sight};
 use portnat_common::wire::ethernet;
 use portnat_common::{DropReason, Family, Fragments as _, Packet, Tables, Tuple, V4, V6, Verdict};
 
+use crate::answer;
 use crate::fragments::passing;
 use crate::maps::DROPS;
 use crate::skb::Skb;
@@ -32,6 +33,14 @@ pub(crate) trait Place {
     const HOOK: Hook;
     /// Where the network header lies, in bytes.
     const L3: usize;
+
+    /// What becomes of a packet whose flow was refused.
+    fn refuse<F: Mapped>(_ctx: &TcContext) -> i32
+    where
+        Maps: Tables<F>,
+    {
+        TC_ACT_SHOT
+    }
 }
 
 /// Where packets come in; their network header lies at `L3`.
@@ -54,6 +63,14 @@ impl<const AT: usize> Place for In<AT> {
 impl<const AT: usize> Place for Outside<AT> {
     const HOOK: Hook = Hook::Outside;
     const L3: usize = AT;
+
+    #[inline(always)]
+    fn refuse<F: Mapped>(ctx: &TcContext) -> i32
+    where
+        Maps: Tables<F>,
+    {
+        answer::refuse::<F, AT>(ctx)
+    }
 }
 
 impl<const AT: usize> Place for Inside<AT> {
@@ -80,7 +97,12 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
         Done::HELD => TC_ACT_SHOT,
         Done::DROP => {
             drop_for(ctx, done.value());
-            TC_ACT_SHOT
+            match ethertype(ctx) {
+                _ if !is_refusal(done.value()) => TC_ACT_SHOT,
+                Some(V4::ETHERTYPE) => At::refuse::<V4>(ctx),
+                Some(V6::ETHERTYPE) => At::refuse::<V6>(ctx),
+                _ => TC_ACT_SHOT,
+            }
         }
         _ => NEXT,
     }
@@ -174,6 +196,15 @@ fn redirect(ctx: &TcContext) -> i32 {
     action as i32
 }
 
+/// Whether this is the number of a reason that [`DropReason::is_refusal`].
+#[inline(always)]
+fn is_refusal(reason: u32) -> bool {
+    const FULL: u32 = DropReason::FlowTableFull as u32;
+    const EXHAUSTED: u32 = DropReason::PortsExhausted as u32;
+    const LIMIT: u32 = DropReason::ContainerLimit as u32;
+    matches!(reason, FULL | EXHAUSTED | LIMIT)
+}
+
 /// Counts a drop.
 #[inline(always)]
 pub(crate) fn count(reason: u32) {
@@ -230,13 +261,16 @@ where
     if passing.done().is(Done::UNKNOWN) {
         passing.park(plan::<F, At>(ctx));
     }
-    if passing.done().is(Done::UNKNOWN) {
-        passing.park(make::<F, At>(ctx));
+    if At::HOOK == Hook::Outside && passing.done().is(Done::UNKNOWN) {
+        passing.park(map::<F>(ctx));
     }
     if passing.done().is(Done::UNKNOWN) {
-        // The flow has taken room and pays by making some.
+        passing.park(make::<F, At>(ctx));
+        // The flow has taken room and pays by making some; or there was none, and then all the more.
         sweep::<F>(ctx);
         sweep::<F>(ctx);
+    }
+    if passing.done().is(Done::UNKNOWN) {
         passing.park(finish::<F, At>(ctx));
     }
     if passing.is_fragment() {
@@ -335,6 +369,17 @@ where
     };
     let done = nat::plan::<F, _, _>(skb, sight::<At>(ctx), tables, opening);
     Done::option(done)
+}
+
+#[inline(never)]
+fn map<F: Mapped>(ctx: &TcContext) -> Done
+where
+    Maps: Tables<F>,
+{
+    let Some(opening) = opening::<F>() else {
+        return Done::plain(Done::UNKNOWN);
+    };
+    Done::option(nat::map::<F, _>(&Maps::at(ctx), opening))
 }
 
 #[inline(never)]

@@ -10,19 +10,29 @@ use portnat_common::nat::Opening;
 use portnat_common::ports::bitmap_position;
 use portnat_common::wire::protocol;
 use portnat_common::{
-    Family, Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Queued, Refusal, Settings, Subnet,
-    Table, Tables, Ticks, Total, Tuple, V4, V6,
+    Endpoint, Family, Flow, FlowRecord, Ip4, Ip6, MappingKey, Owner, OwnerRecord, Published,
+    PublishedKey, Queued, Refusal, Settings, Subnet, Table, Tables, Ticks, Total, Tuple, V4, V6,
 };
 
 use crate::maps::{
-    CLAIMS, EGRESS4, EGRESS6, FLOWS4, FLOWS6, FULL, HALF_OTHER4, HALF_OTHER6, HALF_TCP4, HALF_TCP6,
-    LOCAL4, LOCAL6, OPENING4, OPENING6, PORTS, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6, QUEUED,
-    SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, TOTALS,
+    CLAIMS, CONTAINERS4, CONTAINERS6, EGRESS4, EGRESS6, FLOWS4, FLOWS6, FULL, HALF_OTHER4,
+    HALF_OTHER6, HALF_TCP4, HALF_TCP6, LOCAL4, LOCAL6, MAPPINGS4, MAPPINGS6, OPENING4, OPENING6,
+    OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6, QUEUED, SETTINGS,
+    SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, TOTALS, WITHHELD,
 };
 use crate::socket;
 
 /// -EEXIST
 pub(crate) const EXISTS: i32 = -17;
+
+/// Why the kernel has not inserted an entry.
+#[inline(always)]
+const fn refusal(error: i32) -> Refusal {
+    match error {
+        EXISTS => Refusal::Exists,
+        _ => Refusal::Full,
+    }
+}
 
 /// Insertions are of keys that are not there.
 const NEW: u64 = BPF_NOEXIST as u64;
@@ -68,6 +78,9 @@ static NOTHING: Total = Total {
     bytes_out: 0,
 };
 
+/// How many flows a container has before the first. Not on the stack either.
+static NONE: u64 = 0;
+
 /// Adds to a published port's total.
 #[inline(always)]
 fn add_to_total(port_id: u32, inbound: bool, packets: u64, bytes: u64) {
@@ -92,9 +105,19 @@ fn add_to_total(port_id: u32, inbound: bool, packets: u64, bytes: u64) {
         }
     };
     for (sum, value) in [(packet_sum, packets), (byte_sum, bytes)] {
-        // SAFETY: as above; whole words at multiples of their size.
-        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(sum, value) };
+        // SAFETY: as above.
+        unsafe { add(sum, value) };
     }
+}
+
+/// Adds to what other CPUs add to at the same time, wrapping.
+///
+/// # Safety
+/// `sum` points to a whole word, at a multiple of its size, of which everybody makes such use.
+#[inline(always)]
+unsafe fn add(sum: *mut u64, value: u64) {
+    // SAFETY: the caller's.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(sum, value) };
 }
 
 /// A family whose maps these are.
@@ -104,7 +127,7 @@ pub(crate) trait Mapped: Family {
 }
 
 macro_rules! family {
-    ($family:ty, $address:ty, $number:literal: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
+    ($family:ty, $address:ty, $number:literal: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $containers:ident, $mappings:ident, $owners:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
         impl Mapped for $family {
             #[inline(always)]
             fn opening() -> Option<*mut Opening<$address>> {
@@ -144,11 +167,7 @@ macro_rules! family {
                     }
                     Table::HalfOpen => $half_other.insert(key, record, NEW),
                 };
-                match inserted {
-                    Ok(()) => Ok(()),
-                    Err(EXISTS) => Err(Refusal::Exists),
-                    Err(_) => Err(Refusal::Full),
-                }
+                inserted.map_err(refusal)
             }
 
             #[inline(always)]
@@ -202,6 +221,65 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn flows_of(&self, container: &$address) -> Option<u64> {
+                let counter = match $containers.get_ptr(container) {
+                    Some(counter) => counter,
+                    None => {
+                        // Another CPU may be faster, which is as well.
+                        let none: &u64 = &NONE;
+                        let _ = $containers.insert(container, none, NEW);
+                        $containers.get_ptr(container)?
+                    }
+                };
+                // SAFETY: the entry is never removed; a whole word.
+                Some(unsafe { counter.read_volatile() })
+            }
+
+            #[inline(always)]
+            fn count_flow(&self, container: &$address, change: i64) {
+                if let Some(counter) = $containers.get_ptr_mut(container) {
+                    // SAFETY: as above, and other CPUs add to it as we do.
+                    unsafe { add(counter, change as u64) };
+                }
+            }
+
+            #[inline(always)]
+            fn mapping(&self, key: &MappingKey<$address>) -> Option<u16> {
+                let port = $mappings.get_ptr(key)?;
+                // SAFETY: a whole word.
+                Some(unsafe { port.read_volatile() } as u16)
+            }
+
+            #[inline(always)]
+            fn set_mapping(&self, key: &MappingKey<$address>, port: u16) {
+                // Without it the next flow gets another port.
+                let _ = $mappings.insert(key, u32::from(port), 0);
+            }
+
+            #[inline(always)]
+            fn owner(&self, outside: &Endpoint<$address>) -> Option<&Owner> {
+                let record = $owners.get_ptr(outside)?;
+                // SAFETY: as for flows: only the cell's type differs, and what is removed stays
+                // readable.
+                Some(unsafe { &*record.cast::<Owner>() })
+            }
+
+            #[inline(always)]
+            fn insert_owner(
+                &self,
+                outside: &Endpoint<$address>,
+                owner: &OwnerRecord,
+            ) -> Result<(), Refusal> {
+                $owners.insert(outside, owner, NEW).map_err(refusal)
+            }
+
+            #[inline(always)]
+            fn remove_owner(&self, outside: &Endpoint<$address>) {
+                // It can have been evicted.
+                let _ = $owners.remove(outside);
+            }
+
+            #[inline(always)]
             fn add_to_total(&self, port_id: u32, inbound: bool, packets: u64, bytes: u64) {
                 add_to_total(port_id, inbound, packets, bytes);
             }
@@ -228,6 +306,20 @@ macro_rules! family {
             fn port_is_published(&self, protocol: u8, port: u16) -> bool {
                 let (word, bit) = bitmap_position(protocol, port);
                 PORTS.get(word).is_some_and(|bits| bits & bit != 0)
+            }
+
+            #[inline(always)]
+            fn port_is_withheld(&self, protocol: u8, port: u16) -> bool {
+                let (word, bit) = bitmap_position(protocol, port);
+                WITHHELD.get(word).is_some_and(|bits| bits & bit != 0)
+            }
+
+            #[inline(always)]
+            fn count_probes(&self, probes: u32) {
+                if let Some(counter) = PROBES.get_ptr_mut(probes) {
+                    // SAFETY: each CPU has its own, and nothing else of ours runs in between.
+                    unsafe { *counter += 1 };
+                }
             }
 
             #[inline(always)]
@@ -266,5 +358,5 @@ macro_rules! family {
     };
 }
 
-family!(V4, Ip4, 0: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
-family!(V6, Ip6, 1: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);
+family!(V4, Ip4, 0: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, CONTAINERS4, MAPPINGS4, OWNERS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
+family!(V6, Ip6, 1: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, CONTAINERS6, MAPPINGS6, OWNERS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);

@@ -19,8 +19,8 @@ use crate::control::{Request, Server, Socket};
 use crate::datapath::{Datapath, DatapathError, LoadOptions};
 use crate::model::{Desired, Intent, Role, Timeout, UplinkBridges, allocate};
 use crate::net::{
-    NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range, remove_clsact,
-    snapshot, ticks_per_second,
+    NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range,
+    local_reserved_ports, remove_clsact, snapshot, ticks_per_second,
 };
 use crate::report::Report;
 use crate::spec::PublishSpec;
@@ -30,6 +30,20 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// How long the host's changes are gathered: a router's table can change a thousand times a second.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Why flows are refused that an option would let pass.
+const REFUSALS: [(DropReason, &str, &str); 2] = [
+    (
+        DropReason::FlowTableFull,
+        "the flow table is full",
+        "--max-flows",
+    ),
+    (
+        DropReason::ContainerLimit,
+        "a container has too many flows",
+        "--max-flows-per-container",
+    ),
+];
 
 /// What `portnat run` is told.
 #[derive(Clone, Debug)]
@@ -56,10 +70,12 @@ pub struct Daemon {
     watcher: Watcher,
     handle: rtnetlink::Handle,
     uplink_bridges: UplinkBridges,
+    /// The ports that are not to be handed out.
+    reserved: Vec<(u16, u16)>,
     /// Whether there was no uplink at the last look.
     alone: bool,
-    /// How many flows were refused for want of room at the last round.
-    refused: u64,
+    /// How many packets were dropped at the last round for each of [`REFUSALS`].
+    refused: [u64; REFUSALS.len()],
     /// What could not be done at the last look.
     complaints: Vec<String>,
     /// The indices of the uplinks that were reported as attached.
@@ -114,8 +130,9 @@ impl Daemon {
             watcher,
             handle,
             uplink_bridges: UplinkBridges::default(),
+            reserved: Vec::new(),
             alone: false,
-            refused: 0,
+            refused: [0; REFUSALS.len()],
             complaints: Vec::new(),
             reported: BTreeSet::new(),
             server,
@@ -217,8 +234,13 @@ impl Daemon {
     /// What cannot be done for one interface is said and does not keep the others from it.
     async fn reconcile(&mut self, mut host: Snapshot) -> Result<Vec<String>, DatapathError> {
         self.uplink_bridges.hold(&mut host);
-        let desired = self.intent.desired(&host);
+        let mut desired = self.intent.desired(&host);
         let mut complaints = Vec::new();
+        match local_reserved_ports() {
+            Ok(reserved) => self.reserved = reserved,
+            Err(error) => complaints.push(error.to_string()),
+        }
+        desired.reserved.clone_from(&self.reserved);
         self.sysctls
             .forget_missing(&host.links.iter().map(|link| link.name.clone()).collect());
         for interface in &desired.forwarding {
@@ -262,19 +284,19 @@ impl Daemon {
     /// Says at each round that flows were refused for want of room.
     fn warn_of_refusals(&mut self) {
         let drops = self.datapath.drops().unwrap_or_default();
-        let full = drops
-            .iter()
-            .find(|(reason, _)| *reason == DropReason::FlowTableFull);
-        let refused = full.map_or(0, |(_, packets)| *packets);
-        let since = refused - self.refused.min(refused);
-        if since > 0 {
-            warn!(
-                "the flow table is full: {since} packets of new flows were refused in the last {} \
-                 seconds: a larger --max-flows takes more",
-                SWEEP_EVERY.as_secs()
-            );
+        for ((reason, why, option), known) in REFUSALS.iter().zip(&mut self.refused) {
+            let found = drops.iter().find(|(found, _)| found == reason);
+            let refused = found.map_or(0, |(_, packets)| *packets);
+            let since = refused - (*known).min(refused);
+            if since > 0 {
+                warn!(
+                    "{why}: {since} packets of new flows were refused in the last {} seconds: a \
+                     larger {option} takes more",
+                    SWEEP_EVERY.as_secs()
+                );
+            }
+            *known = refused;
         }
-        self.refused = refused;
     }
 
     fn announce(&self) {

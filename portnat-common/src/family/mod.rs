@@ -36,6 +36,28 @@ pub trait Family: Copy + 'static {
     /// Where the header's own checksum lies, if it has one.
     const HEADER_CHECKSUM: Option<usize>;
 
+    /// Length in bytes of a header without options or extensions.
+    const HEADER_LEN: usize;
+    /// How long a header is at most, in bytes, for an ICMP error to quote it.
+    const MOST_HEADERS: usize;
+    /// Type and code of its "communication administratively prohibited".
+    const PROHIBITED: (u8, u8);
+    /// Type and code of its "packet too big".
+    const TOO_BIG: (u8, u8);
+
+    /// Writes a header at `l3` for a packet of ours with these source and destination addresses
+    /// and a payload of so many bytes.
+    fn write_header<P: Packet>(
+        packet: &mut P,
+        l3: usize,
+        protocol: u8,
+        addresses: (Self::Address, Self::Address),
+        payload_length: u16,
+    ) -> Option<()>;
+
+    /// Whether an address is that of one host: neither unspecified nor multicast, nor reserved.
+    fn is_one_host(address: Self::Address) -> bool;
+
     /// Reads the network header at `l3`; `None` if it is not one of this family or lies about its
     /// own or the packet's length.
     fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Self::Address>>;

@@ -23,6 +23,27 @@ impl Family for V4 {
     const SRC: usize = ipv4::SRC;
     const DST: usize = ipv4::DST;
     const HEADER_CHECKSUM: Option<usize> = Some(ipv4::CHECKSUM);
+    const HEADER_LEN: usize = size_of::<ipv4::Header>();
+    const MOST_HEADERS: usize = 60;
+    const PROHIBITED: (u8, u8) = icmp::PROHIBITED_V4;
+    const TOO_BIG: (u8, u8) = icmp::TOO_BIG_V4;
+
+    #[inline(always)]
+    fn write_header<P: Packet>(
+        packet: &mut P,
+        l3: usize,
+        protocol: u8,
+        addresses: (Ip4, Ip4),
+        payload_length: u16,
+    ) -> Option<()> {
+        packet.write(l3, ipv4::Header::new(protocol, addresses, payload_length))
+    }
+
+    #[inline(always)]
+    fn is_one_host(address: Ip4) -> bool {
+        // "This" network, multicast, class E with the limited broadcast.
+        address.first_octet() != 0 && address.first_octet() < 224
+    }
 
     #[inline(always)]
     fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip4>> {

@@ -1,6 +1,7 @@
 //! IPv6.
 
-use crate::address::Ip6;
+use crate::address::{Address, Ip6};
+use crate::icmp_answer::MOST_QUOTED;
 use crate::packet::Packet;
 use crate::wire::{Be16, ethernet, icmp, ipv6, protocol};
 
@@ -27,6 +28,26 @@ impl Family for V6 {
     const SRC: usize = ipv6::SRC;
     const DST: usize = ipv6::DST;
     const HEADER_CHECKSUM: Option<usize> = None;
+    const HEADER_LEN: usize = size_of::<ipv6::Header>();
+    const MOST_HEADERS: usize = MOST_QUOTED - 8;
+    const PROHIBITED: (u8, u8) = icmp::PROHIBITED_V6;
+    const TOO_BIG: (u8, u8) = icmp::TOO_BIG_V6;
+
+    #[inline(always)]
+    fn write_header<P: Packet>(
+        packet: &mut P,
+        l3: usize,
+        protocol: u8,
+        addresses: (Ip6, Ip6),
+        payload_length: u16,
+    ) -> Option<()> {
+        packet.write(l3, ipv6::Header::new(protocol, addresses, payload_length))
+    }
+
+    #[inline(always)]
+    fn is_one_host(address: Ip6) -> bool {
+        address != Ip6::ANY && address.first_group() < 0xff00
+    }
 
     #[inline(always)]
     fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip6>> {

@@ -4,7 +4,7 @@
 use crate::address::{Address, Wide};
 use crate::conntrack::{DEAD, State};
 use crate::family::Family;
-use crate::flow::{Direction, Flow, NO_PORT, Translation};
+use crate::flow::{COUNTED, Direction, Flow, NO_PORT, Translation};
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Table, Tables};
 use crate::tuple::Tuple;
@@ -123,8 +123,8 @@ pub(super) fn revive(flow: &Flow, twin: &Flow, seen: u64, now: Ticks) {
     flow.last_seen.set(now.0);
 }
 
-/// Removes both directions and adds what they have carried to the port's total. Of a confirmed flow
-/// the claim must be held.
+/// Removes both directions, adds what they have carried to the port's total and counts one flow less
+/// of who opened it. Of a confirmed flow the claim must be held.
 #[inline(always)]
 pub(super) fn remove<F: Family, T: Tables<F>>(
     tables: &T,
@@ -139,6 +139,14 @@ pub(super) fn remove<F: Family, T: Tables<F>>(
         if let Some(twin) = twin {
             add_to_total::<F, T>(tables, &twin_tuple, twin);
         }
+    }
+    // With the original direction goes the flow that was counted, also where the other is missing.
+    let (sender, flags) = match flow.direction() {
+        Direction::Original => (&tuple.src, flow.flags),
+        Direction::Reply => (&twin_tuple.src, twin.map_or(0, |twin| twin.flags)),
+    };
+    if flags & COUNTED != 0 {
+        tables.count_flow(sender, -1);
     }
     tables.remove_flow(table, tuple);
     if twin.is_some() {

@@ -13,6 +13,7 @@ mod error;
 mod fragment;
 mod half;
 mod life;
+mod map;
 mod open;
 mod opening;
 mod reserve;
@@ -24,8 +25,10 @@ mod track;
 pub use error::error;
 pub use fragment::{fragment, settle};
 pub use half::half_open;
+pub use map::map;
 pub use open::{finish, make, open, plan};
 pub use opening::Opening;
+pub use reserve::PROBES;
 pub use sweep::{end, sweep};
 
 use crate::address::Address;

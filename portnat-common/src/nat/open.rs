@@ -12,14 +12,15 @@ use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 
-use super::opening::{BORROWED, Opening, THIS_PORT, UNCONFIRMED};
+use super::map::{map, maps};
+use super::opening::{BORROWED, COUNTS, MAPS, Opening, THIS_PORT, UNCONFIRMED};
 use super::reserve::insert;
 use super::rewrite::rewrite;
 use super::settle::{Before, settle};
 use super::{Hook, Sight, find_published, is_hairpin, leave};
 
 /// Begins a flow where the packet asks for a published port or is to be masqueraded: [`plan`],
-/// [`make`] and [`finish`].
+/// [`map`], [`make`] and [`finish`].
 #[inline(always)]
 pub fn open<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
@@ -28,6 +29,7 @@ pub fn open<F: Family, P: Packet, T: Tables<F>>(
     opening: &mut Opening<F::Address>,
 ) -> Verdict {
     plan::<F, P, T>(packet, sight, tables, opening)
+        .or_else(|| map::<F, T>(tables, opening))
         .or_else(|| make::<F, T>(sight.hook, tables, opening))
         .unwrap_or_else(|| finish::<F, P>(packet, sight, opening))
 }
@@ -52,6 +54,7 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
     opening.translation = Translation::to(&opening.tuple);
     opening.port_id = NO_PORT;
     (opening.interface, opening.reply_interface) = (0, 0);
+    opening.probes = 0;
     opening.bytes = (network.end - sight.l3) as u64;
     opening.seen = transport.signals.observed();
     opening.transport = transport.pack();
@@ -116,9 +119,33 @@ fn make_in<F: Family, T: Tables<F>>(
         {
             Some(Verdict::Drop(DropReason::FlowTableFull))
         }
+        Before::Nothing if has_enough::<F, T>(tables, settings, opening) => {
+            Some(Verdict::Drop(DropReason::ContainerLimit))
+        }
         Before::Nothing => insert::<F, T>(tables, settings, table, opening, now)
             .err()
             .map(Verdict::Drop),
+    }
+}
+
+/// Whether a container has as many flows as it may have. Two CPUs that ask at once may both find room
+/// for the last one.
+#[inline(always)]
+fn has_enough<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings,
+    opening: &mut Opening<F::Address>,
+) -> bool {
+    if !opening.wishes(COUNTS) {
+        return false;
+    }
+    match tables.flows_of(&opening.tuple.src) {
+        Some(flows) => flows >= settings.flows_per_container,
+        // More containers than can be counted: better served than refused.
+        None => {
+            opening.wishes &= !COUNTS;
+            false
+        }
     }
 }
 
@@ -223,7 +250,7 @@ fn borrowed_port<F: Family, T: Tables<F>>(
     tuple: &Tuple<F::Address>,
 ) -> u32 {
     let keeps = settings.pool.contains(tuple.src_port)
-        && !tables.port_is_published(tuple.protocol, tuple.src_port);
+        && !tables.port_is_withheld(tuple.protocol, tuple.src_port);
     BORROWED | if keeps { THIS_PORT } else { 0 }
 }
 
@@ -254,7 +281,9 @@ fn masquerade<F: Family, T: Tables<F>>(
     if hook == Hook::Outside && answer_first::<F, T>(tables, opening) {
         return Wanted::Yes;
     }
-    opening.wishes = borrowed_port::<F, T>(tables, settings, &opening.tuple);
+    let maps = hook == Hook::Outside && maps(settings, &opening.tuple);
+    let maps = if maps { MAPS } else { 0 };
+    opening.wishes = COUNTS | maps | borrowed_port::<F, T>(tables, settings, &opening.tuple);
     Wanted::Yes
 }
 

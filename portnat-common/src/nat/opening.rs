@@ -11,6 +11,12 @@ pub(super) const THIS_PORT: u32 = 1;
 pub(super) const BORROWED: u32 = 1 << 1;
 /// [`Opening::wishes`]: nobody has shown yet that the other side is where it seems to be.
 pub(super) const UNCONFIRMED: u32 = 1 << 2;
+/// [`Opening::wishes`]: the flow is counted as its sender's.
+pub(super) const COUNTS: u32 = 1 << 3;
+/// [`Opening::wishes`]: the source port is to be that of a mapping.
+pub(super) const MAPS: u32 = 1 << 4;
+/// [`Opening::wishes`]: the source port of [`Opening::translation`] is that of a mapping.
+pub(super) const MAPPED: u32 = 1 << 5;
 
 /// What is known of a flow that is being opened, from its first packet to both entries. In memory
 /// rather than on the stack, of which an eBPF function has 512 bytes with all that it calls.
@@ -36,6 +42,10 @@ pub struct Opening<A> {
     pub(super) reply_interface: u32,
     /// Length of the first packet from its transport header on, in bytes.
     pub(super) length: u32,
+    /// How many ports of the pool have been tried.
+    pub(super) probes: u32,
+    /// Always zero.
+    pub(super) padding: u32,
     /// Length of the first packet in bytes.
     pub(super) bytes: u64,
     /// What the first packet shows, see [`crate::conntrack`].
@@ -65,5 +75,5 @@ impl<A: Address> Opening<A> {
     }
 }
 
-const _: () = assert!(size_of::<Opening<crate::Ip4>>() == 2 * 16 + 88 + 36 + 5 * 4 + 3 * 8);
-const _: () = assert!(size_of::<Opening<crate::Ip6>>() == 2 * 40 + 88 + 36 + 5 * 4 + 3 * 8);
+const _: () = assert!(size_of::<Opening<crate::Ip4>>() == 2 * 16 + 88 + 36 + 7 * 4 + 3 * 8);
+const _: () = assert!(size_of::<Opening<crate::Ip6>>() == 2 * 40 + 88 + 36 + 7 * 4 + 3 * 8);

@@ -1,18 +1,18 @@
 //! Both directions' entries of a flow are made, and with them a source port is reserved.
 
 use crate::family::Family;
-use crate::flow::{Flow, FlowRecord, HALF_OPEN, REPLY, SAME_SIDE, Translation};
+use crate::flow::{COUNTED, Flow, FlowRecord, HALF_OPEN, REPLY, SAME_SIDE, Translation};
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Queued, Refusal, Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::DropReason;
 
 use super::life::{Life, identity, life, remove, twin_of};
-use super::opening::{BORROWED, Opening, THIS_PORT};
+use super::opening::{BORROWED, COUNTS, Opening, THIS_PORT, UNCONFIRMED};
 
 /// How many source ports are tried. With half of all ports in use towards one remote endpoint, all
 /// of them are taken once in 2^32 times.
-const PROBES: u32 = 32;
+pub const PROBES: u32 = 32;
 
 /// What became of an attempt to put the reply direction under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +64,14 @@ pub(super) fn insert<F: Family, T: Tables<F>>(
     entry.last_seen = now.0;
     entry.bytes = 0;
     reserve::<F, T>(tables, settings, table, opening, now)?;
+    if opening.wishes(BORROWED) {
+        tables.count_probes(opening.probes);
+    }
 
+    let counts = opening.wishes(COUNTS);
     let entry = &mut opening.entry;
     entry.translation = opening.translation;
-    entry.flags = half_open | same_side;
+    entry.flags = half_open | same_side | if counts { COUNTED } else { 0 };
     entry.interface = opening.interface;
     entry.seen = opening.seen;
     entry.packets = 1;
@@ -101,12 +105,20 @@ pub(super) fn insert<F: Family, T: Tables<F>>(
 #[inline(always)]
 fn begin<F: Family, T: Tables<F>>(tables: &T, table: Table, opening: &Opening<F::Address>) {
     match table {
-        Table::Confirmed => tables.queue(&Queued {
-            opened: Ticks(opening.entry.opened),
-            original: opening.tuple,
-        }),
+        Table::Confirmed => {
+            if opening.wishes(COUNTS) {
+                tables.count_flow(&opening.tuple.src, 1);
+            }
+            tables.queue(&Queued {
+                opened: Ticks(opening.entry.opened),
+                original: opening.tuple,
+            });
+        }
         // It may be evicted any time: its packets are counted as they come.
-        Table::HalfOpen => tables.add_to_total(opening.port_id, true, 1, opening.bytes),
+        Table::HalfOpen => {
+            let inbound = opening.entry.is_inbound(opening.tuple.side);
+            tables.add_to_total(opening.port_id, inbound, 1, opening.bytes);
+        }
     }
 }
 
@@ -127,6 +139,8 @@ fn reserve<F: Family, T: Tables<F>>(
                 Placed::Yes => return Ok(()),
                 Placed::Full => return Err(DropReason::FlowTableFull),
                 Placed::Busy => return Err(DropReason::FlowEnding),
+                // From another port it would be nobody's answer, and nobody could answer it.
+                Placed::No if opening.wishes(UNCONFIRMED) => return Err(DropReason::NoFlow),
                 Placed::No => {}
             }
         }
@@ -140,7 +154,9 @@ fn reserve<F: Family, T: Tables<F>>(
         }
         let port = settings.pool.nth(first.wrapping_add(probe));
         probe += 1;
-        if tables.port_is_published(opening.tuple.protocol, port) {
+        // In memory, where the verifier does not tell one number from another.
+        opening.probes = probe;
+        if tables.port_is_withheld(opening.tuple.protocol, port) {
             continue;
         }
         opening.translation.src_port = port;

@@ -7,7 +7,7 @@ use crate::settings::{Settings, Ticks};
 use crate::tables::{Table, Tables};
 
 use super::life::{Life, identity, life, remove, revive, twin_of};
-use super::opening::{BORROWED, Opening};
+use super::opening::{BORROWED, MAPPED, MAPS, Opening};
 
 /// What there was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,4 +131,6 @@ fn leads_there<A: Address>(opening: &Opening<A>, flow: &Flow) -> bool {
         && old.dst_port == new.dst_port
         && flow.port_id == opening.port_id
         && flow.interface == opening.interface
+        // Its port may be another's by now.
+        && (!opening.wishes(MAPS) || opening.wishes(MAPPED) && old.src_port == new.src_port)
 }

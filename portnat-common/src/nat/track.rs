@@ -10,6 +10,7 @@ use crate::tables::{Table, Tables};
 use crate::tuple::Tuple;
 
 use super::life::{Life, kill, life, state, twin_of};
+use super::map::renew;
 
 /// Counts a packet in its flow's entry, renews the flow and follows its state. `false` if the flow is
 /// over: the packet finds nothing here, and what comes may begin it anew.
@@ -52,6 +53,7 @@ pub(super) fn track<F: Family, T: Tables<F>>(
         // alive (RFC 7857 section 2.2).
         if !transport.signals.resets() || flow.seen.get() & conntrack::RST == 0 {
             flow.last_seen.set(now.0);
+            renew::<F, T>(tables, settings, tuple, flow, now);
         }
     }
     let seen = flow.seen.get();

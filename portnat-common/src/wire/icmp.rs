@@ -20,6 +20,14 @@ pub const ERROR_HEADER_LEN: usize = 8;
 pub const UNREACHABLE_V4: u8 = 3;
 /// Type of a redirect over IPv4; it quotes a packet as an error does.
 pub const REDIRECT_V4: u8 = 5;
+/// Type and code of "communication administratively prohibited" over IPv4 (RFC 1812).
+pub const PROHIBITED_V4: (u8, u8) = (UNREACHABLE_V4, 13);
+/// Type and code of "fragmentation needed" over IPv4 (RFC 1191).
+pub const TOO_BIG_V4: (u8, u8) = (UNREACHABLE_V4, 4);
+/// Type and code of "communication administratively prohibited" over IPv6.
+pub const PROHIBITED_V6: (u8, u8) = (1, 1);
+/// Type and code of "packet too big" over IPv6.
+pub const TOO_BIG_V6: (u8, u8) = (2, 0);
 /// Type of "time exceeded" over IPv4.
 pub const TIME_EXCEEDED_V4: u8 = 11;
 /// Type of "parameter problem" over IPv4.
@@ -55,3 +63,39 @@ pub struct Echo {
 }
 
 const _: () = assert!(size_of::<Echo>() == 8);
+
+/// The header of an error.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct ErrorHeader {
+    kind: u8,
+    code: u8,
+    /// Checksum, memory order.
+    pub checksum: u16,
+    /// Network byte order.
+    rest: u32,
+}
+
+const _: () = assert!(size_of::<ErrorHeader>() == ERROR_HEADER_LEN);
+
+impl ErrorHeader {
+    /// The header of an error of this type and code, with a checksum of 0. The rest is a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(kind: u8, code: u8, rest: u32) -> Self {
+        ErrorHeader {
+            kind,
+            code,
+            checksum: 0,
+            rest: rest.to_be(),
+        }
+    }
+
+    /// What the checksum covers of it, in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u32; 2] {
+        let first = u16::from_ne_bytes([self.kind, self.code]);
+        [first as u32, self.rest]
+    }
+}

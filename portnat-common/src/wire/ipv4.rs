@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::Be16;
 use crate::Ip4;
+use crate::checksum::Sum;
 
 /// Where the source address lies in the header, in bytes.
 pub const SRC: usize = 12;
@@ -39,6 +40,29 @@ pub struct Header {
 const _: () = assert!(size_of::<Header>() == 20);
 
 impl Header {
+    /// A router's own message of `payload_length` bytes: with precedence 6 (RFC 1812 section
+    /// 4.3.2.5), never to be fragmented and so in need of no identification (RFC 6864).
+    #[inline(always)]
+    #[must_use]
+    pub fn new(protocol: u8, (src, dst): (Ip4, Ip4), payload_length: u16) -> Self {
+        let mut header = Header {
+            version_ihl: 0x45,
+            tos: 0xc0,
+            total_length: Be16::new(payload_length.wrapping_add(size_of::<Header>() as u16)),
+            identification: Be16::new(0),
+            fragment: Be16::new(0x4000),
+            ttl: 64,
+            protocol,
+            checksum: 0,
+            src,
+            dst,
+        };
+        let words: [u32; 5] = bytemuck::cast(header);
+        let sum = words.iter().fold(Sum::ZERO, |sum, word| sum.add(*word));
+        header.checksum = !sum.fold();
+        header
+    }
+
     /// The version field, 4 in a sound header.
     #[inline(always)]
     #[must_use]

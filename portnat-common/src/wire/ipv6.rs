@@ -44,6 +44,20 @@ pub struct Header {
 const _: () = assert!(size_of::<Header>() == 40);
 
 impl Header {
+    /// A message of `payload_length` bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(next: u8, (src, dst): (Ip6, Ip6), payload_length: u16) -> Self {
+        Header {
+            version_class_flow: [0x60, 0, 0, 0],
+            payload_length: Be16::new(payload_length),
+            next,
+            hop_limit: 64,
+            src,
+            dst,
+        }
+    }
+
     /// The version field, 6 in a sound header.
     #[inline(always)]
     #[must_use]

@@ -14,6 +14,8 @@ use crate::support::world::World;
 
 const INSIDE: &str = "172.17.0.2:5353";
 const REMOTE: &str = "203.0.113.5:53";
+/// Towards this one the socket has its port by a mapping.
+const MAPPED: &str = "203.0.113.5:443";
 const LENT: &str = "192.0.2.1:5353";
 
 /// What a CPU does.
@@ -45,7 +47,15 @@ enum Kind {
     PublishedTcp,
     PublishedUdp,
     Masqueraded,
+    Mapped,
 }
+
+const KINDS: [Kind; 4] = [
+    Kind::PublishedTcp,
+    Kind::PublishedUdp,
+    Kind::Masqueraded,
+    Kind::Mapped,
+];
 
 impl Kind {
     fn original(self) -> (Hook, Packet) {
@@ -53,6 +63,7 @@ impl Kind {
             Kind::PublishedTcp => (Hook::In, packet(Tcp(ACK), CLIENT, HOST)),
             Kind::PublishedUdp => (Hook::In, packet(Udp, CLIENT, HOST)),
             Kind::Masqueraded => (Hook::Outside, packet(Udp, INSIDE, REMOTE)),
+            Kind::Mapped => (Hook::Outside, packet(Udp, INSIDE, MAPPED)),
         }
     }
 
@@ -61,6 +72,7 @@ impl Kind {
             Kind::PublishedTcp => (Hook::Outside, packet(Tcp(ACK), TARGET, CLIENT)),
             Kind::PublishedUdp => (Hook::Outside, packet(Udp, TARGET, CLIENT)),
             Kind::Masqueraded => (Hook::In, packet(Udp, REMOTE, LENT)),
+            Kind::Mapped => (Hook::In, packet(Udp, MAPPED, LENT)),
         }
     }
 
@@ -104,6 +116,7 @@ fn take(kind: Kind, turn: Turn, tables: &impl Tables<V4>) {
                     (Hook::In, packet(Udp, CLIENT, "192.0.2.1:8081"))
                 }
                 Kind::Masqueraded => (Hook::Outside, packet(Udp, "172.17.0.3:5353", REMOTE)),
+                Kind::Mapped => (Hook::Outside, packet(Udp, "172.17.0.3:5353", MAPPED)),
             };
             send(tables, hook, &rival);
         }
@@ -184,7 +197,7 @@ fn ip(packet: &Packet) -> portnat_common::Ip4 {
 
 fn kind_port(kind: Kind) -> u16 {
     match kind {
-        Kind::Masqueraded => 5353,
+        Kind::Masqueraded | Kind::Mapped => 5353,
         _ => 40000,
     }
 }
@@ -192,7 +205,7 @@ fn kind_port(kind: Kind) -> u16 {
 #[test]
 fn two_cpus_at_one_flow() {
     let mut raced = 0;
-    for kind in [Kind::PublishedTcp, Kind::PublishedUdp, Kind::Masqueraded] {
+    for kind in KINDS {
         // Fresh; just over; over for a second, in which it may be removed.
         let lifetime = match kind {
             Kind::PublishedTcp => 8000,
@@ -263,7 +276,7 @@ fn the_queue_has_every_confirmed_flow_once() {
 
 #[test]
 fn an_ended_flow_may_begin_anew() {
-    for kind in [Kind::PublishedTcp, Kind::PublishedUdp, Kind::Masqueraded] {
+    for kind in KINDS {
         let world = kind.world();
         take(kind, Turn::End, &world);
         let (hook, reply) = kind.reply();

@@ -1,12 +1,16 @@
 //! The NAT over plain memory: named packets one by one, and what holds for any.
 
+mod answers;
 mod errors;
 mod fixtures;
 mod fragments;
 mod hairpin;
 mod half_open;
 mod interleavings;
+mod limits;
 mod local;
+mod mappings;
+mod ports;
 mod properties;
 mod races;
 mod sctp;

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::privileges;
 use crate::daemon::{Config, Daemon};
-use crate::datapath::{AttachMode, LoadOptions};
+use crate::datapath::{AttachMode, LoadOptions, UdpMapping};
 use crate::lab::{Lab, Namespace, Server, probe};
 use crate::model::Intent;
 use crate::report::Report;
@@ -118,6 +118,8 @@ impl HostDaemon {
             load: LoadOptions {
                 max_flows: 1024,
                 max_half_open: 1024,
+                max_flows_per_container: 1024,
+                udp_mapping: UdpMapping::default(),
                 attach: AttachMode::Auto,
                 trace: false,
             },

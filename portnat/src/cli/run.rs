@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::privileges;
 use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon};
-use crate::datapath::{AttachMode, LoadOptions};
+use crate::datapath::{AttachMode, LoadOptions, UdpMapping};
 use crate::model::{Intent, Timeout};
 use crate::report::Report;
 use crate::spec::PublishSpec;
@@ -59,6 +59,15 @@ pub(super) struct Args {
     #[arg(long = "timeout", value_name = "STATE=SECONDS")]
     timeouts: Vec<Timeout>,
 
+    /// How many flows to the outside each container can have at once, in each family [default: a quarter
+    /// of --max-flows, at least 1024]. More are refused.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    max_flows_per_container: Option<u32>,
+
+    /// From which port of the host what a container's UDP socket sends leaves.
+    #[arg(long, value_enum, default_value_t)]
+    udp_mapping: UdpMapping,
+
     /// How programs are attached to interfaces.
     #[arg(long, value_enum, default_value_t)]
     attach: AttachMode,
@@ -87,6 +96,10 @@ impl Args {
                 max_half_open: self
                     .max_half_open
                     .unwrap_or_else(|| (self.max_flows / 8).max(64)),
+                max_flows_per_container: self
+                    .max_flows_per_container
+                    .unwrap_or_else(|| (self.max_flows / 4).max(1024)),
+                udp_mapping: self.udp_mapping,
                 attach: self.attach,
                 trace: self.trace,
             },

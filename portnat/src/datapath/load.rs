@@ -40,10 +40,24 @@ pub struct LoadOptions {
     pub max_flows: u32,
     /// How many of TCP, and of other protocols, an outsider can have opened and not confirmed.
     pub max_half_open: u32,
+    /// How many flows to the outside each container can have at once.
+    pub max_flows_per_container: u32,
+    /// Which ports containers' UDP sockets have outside.
+    pub udp_mapping: UdpMapping,
     /// How programs are attached.
     pub attach: AttachMode,
     /// Whether the programs log each dropped packet.
     pub trace: bool,
+}
+
+/// Which port of the host a container's UDP socket has (RFC 4787 section 4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum UdpMapping {
+    /// One for all remote ends, but for DNS; so peers can tell each other where it is reached.
+    #[default]
+    EndpointIndependent,
+    /// Any for each remote end, so that all can use the same.
+    AddressAndPortDependent,
 }
 
 /// Programs and maps in the kernel. Dropping it detaches and removes all of them.
@@ -67,12 +81,18 @@ impl Datapath {
     pub fn load(options: &LoadOptions, settings: &Settings) -> Result<Self, DatapathError> {
         let capacity = options.max_flows.saturating_mul(2);
         let half_open = options.max_half_open.saturating_mul(2);
+        // More than an address has ports there are on hosts of several uplinks only.
+        let mappings = options.max_flows.clamp(1024, 65_536);
         let log_level = u8::from(options.trace) * TRACE_LEVEL;
         let ebpf = EbpfLoader::new()
             .map_max_entries("FLOWS4", capacity)
             .map_max_entries("FLOWS6", capacity)
             .map_max_entries("QUEUE4", capacity)
             .map_max_entries("QUEUE6", capacity)
+            .map_max_entries("MAPPINGS4", mappings)
+            .map_max_entries("MAPPINGS6", mappings)
+            .map_max_entries("OWNERS4", mappings)
+            .map_max_entries("OWNERS6", mappings)
             .map_max_entries("HALF_TCP4", half_open)
             .map_max_entries("HALF_TCP6", half_open)
             .map_max_entries("HALF_OTHER4", half_open)
@@ -96,6 +116,8 @@ impl Datapath {
         }
         let mut settings = *settings;
         let knows_ipv6_flag = datapath.test_run(KNOWS_IPV6_FLAG, &[0; SHORTEST], 0)?.0 == 1;
+        settings.flows_per_container = options.max_flows_per_container.into();
+        settings.udp_mapping = u32::from(options.udp_mapping == UdpMapping::EndpointIndependent);
         settings.ipv6_checksum_flag = u32::from(knows_ipv6_flag) * IPV6_CHECKSUM_FLAG;
         datapath
             .array("SETTINGS")?
@@ -171,7 +193,8 @@ impl Datapath {
     ) -> Result<(i32, Vec<u8>), DatapathError> {
         let mut context = [0; SK_BUFF_LEN];
         context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&came_in.to_ne_bytes());
-        let mut out = vec![0; packet.len()];
+        // An ICMP error in the packet's place can be longer.
+        let mut out = vec![0; packet.len() + 256];
         let options = TestRunOptions {
             data_in: Some(packet),
             data_out: Some(&mut out),

@@ -17,6 +17,6 @@ mod tables;
 pub use attach::{AttachMode, Hook};
 pub use error::DatapathError;
 pub use flows::{FlowTable, Flows, PortTotals, add_living};
-pub use load::{Datapath, LoadOptions};
+pub use load::{Datapath, LoadOptions, UdpMapping};
 pub use reader::FlowReader;
 pub use tables::Attached;

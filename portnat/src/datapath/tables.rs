@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{MapError, PerCpuArray};
 use portnat_common::ports::bitmap_position;
+use portnat_common::wire::protocol;
 use portnat_common::{Address, DropReason, Published, PublishedKey, Subnet};
 
 use super::attach::Hook;
@@ -19,8 +20,12 @@ use crate::model::{Desired, Interface, Prefix, Tables};
 pub(super) struct Applied {
     v4: Held<portnat_common::Ip4>,
     v6: Held<portnat_common::Ip6>,
-    bits: BTreeMap<u32, u64>,
+    bits: Bits,
+    withheld: Bits,
 }
+
+/// Words of a bitmap of ports, see [`bitmap_position`].
+type Bits = BTreeMap<u32, u64>;
 
 /// What the tables of one family hold.
 struct Held<A: Ord> {
@@ -96,16 +101,18 @@ impl Datapath {
     }
 
     fn fill(&mut self, applied: &mut Applied, desired: &Desired) -> Result<(), DatapathError> {
-        let wanted = bitmap(desired);
-        let kept: BTreeMap<u32, u64> = applied
-            .bits
-            .iter()
-            .map(|(word, bits)| (*word, bits & wanted.get(word).copied().unwrap_or(0)))
-            .collect();
-        self.set_bits(&mut applied.bits, &kept)?;
+        let wanted = bitmap(published_ports(desired));
+        let withheld = bitmap(published_ports(desired).chain(reserved_ports(desired)));
+        // What is withheld is so before it is used, and until it is not any more.
+        let both = join(&applied.withheld, &withheld, |held, wanted| held | wanted);
+        self.set_bits("WITHHELD", &mut applied.withheld, &both)?;
+        let kept = join(&applied.bits, &wanted, |held, wanted| held & wanted);
+        self.set_bits("PORTS", &mut applied.bits, &kept)?;
         self.fill_family(&V4, &mut applied.v4, &desired.v4)?;
         self.fill_family(&V6, &mut applied.v6, &desired.v6)?;
-        self.set_bits(&mut applied.bits, &wanted)
+        self.set_bits("PORTS", &mut applied.bits, &wanted)?;
+        let withheld = join(&applied.withheld, &withheld, |_, wanted| wanted);
+        self.set_bits("WITHHELD", &mut applied.withheld, &withheld)
     }
 
     fn fill_family<A: Address>(
@@ -163,11 +170,12 @@ impl Datapath {
 
     fn set_bits(
         &mut self,
-        held: &mut BTreeMap<u32, u64>,
-        wanted: &BTreeMap<u32, u64>,
+        table: &'static str,
+        held: &mut Bits,
+        wanted: &Bits,
     ) -> Result<(), DatapathError> {
-        let failed = |error| DatapathError::table("PORTS", error);
-        let mut map = self.array::<u64>("PORTS")?;
+        let failed = |error| DatapathError::table(table, error);
+        let mut map = self.array::<u64>(table)?;
         sync(held, wanted, |word, bits| {
             map.set(*word, Plain(*bits), 0).map_err(failed)
         })
@@ -207,6 +215,19 @@ impl Datapath {
         Attached { qdiscs, failed }
     }
 
+    /// How many source ports were tried before one was lent: how many took no further than the
+    /// sender's own, one from the pool, two, and so on.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub fn probes(&mut self) -> Result<Vec<u64>, DatapathError> {
+        const TABLE: &str = "PROBES";
+        let failed = |error| DatapathError::table(TABLE, error);
+        let map: PerCpuArray<_, u64> = self.map(TABLE)?.try_into().map_err(failed)?;
+        let counts = map.iter().map(|counts| Ok(counts?.iter().sum()));
+        counts.collect::<Result<_, _>>().map_err(failed)
+    }
+
     /// How many packets were dropped, by reason; reasons that never occurred are left out.
     ///
     /// # Errors
@@ -226,24 +247,42 @@ impl Datapath {
     }
 }
 
-/// The bitmap of published ports of both families, words without a bit left out.
-fn bitmap(desired: &Desired) -> BTreeMap<u32, u64> {
-    let v4 = desired
-        .v4
-        .published
-        .keys()
-        .map(|key| (key.protocol, key.port));
-    let v6 = desired
-        .v6
-        .published
-        .keys()
-        .map(|key| (key.protocol, key.port));
-    let mut words = BTreeMap::new();
-    for (protocol, port) in v4.chain(v6) {
+/// The published ports of both families, with their protocols.
+fn published_ports(desired: &Desired) -> impl Iterator<Item = (u8, u16)> {
+    let v4 = desired.v4.published.keys();
+    let v6 = desired.v6.published.keys();
+    v4.map(|key| (key.protocol, key.port))
+        .chain(v6.map(|key| (key.protocol, key.port)))
+}
+
+/// The ports that are not to be handed out, of each protocol that has ports.
+fn reserved_ports(desired: &Desired) -> impl Iterator<Item = (u8, u16)> {
+    let ports = desired
+        .reserved
+        .iter()
+        .flat_map(|(first, last)| *first..=*last);
+    ports.flat_map(|port| {
+        [protocol::TCP, protocol::UDP, protocol::SCTP].map(|protocol| (protocol, port))
+    })
+}
+
+/// The bitmap of some ports, words without a bit left out.
+fn bitmap(ports: impl Iterator<Item = (u8, u16)>) -> Bits {
+    let mut words = Bits::new();
+    for (protocol, port) in ports {
         let (word, bit) = bitmap_position(protocol, port);
         *words.entry(word).or_default() |= bit;
     }
     words
+}
+
+/// Each word that is held or wanted.
+fn join(held: &Bits, wanted: &Bits, both: impl Fn(u64, u64) -> u64) -> Bits {
+    let word = |bits: &Bits, word| bits.get(word).copied().unwrap_or(0);
+    held.keys()
+        .chain(wanted.keys())
+        .map(|at| (*at, both(word(held, at), word(wanted, at))))
+        .collect()
 }
 
 /// Adds to `held` what is missing or other than `wanted`, by `set`.

@@ -70,6 +70,8 @@ pub struct Desired {
     pub interfaces: BTreeMap<u32, Interface>,
     /// The name of the loopback interface, if the host itself is to reach published ports by it.
     pub loopback: Option<String>,
+    /// Ports that are not to be handed out, as ranges with both ends included.
+    pub reserved: Vec<(u16, u16)>,
     /// The names of the interfaces that must forward: uplinks and bridges.
     pub forwarding: BTreeSet<String>,
 }

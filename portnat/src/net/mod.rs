@@ -30,5 +30,5 @@ pub use link::{Address, Link, LinkKind, LinkLayer, Scope};
 pub use reserve::{Reservation, ReserveError, reserve, reserve_ephemeral};
 pub use single::Singleton;
 pub use snapshot::Snapshot;
-pub use sysctl::{Sysctls, local_port_range};
+pub use sysctl::{Sysctls, local_port_range, local_reserved_ports};
 pub use watch::Watcher;

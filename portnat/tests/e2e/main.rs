@@ -5,7 +5,8 @@
 //!
 //! - [`base`]: what must work whatever else the host does, once for each combination.
 //! - [`addresses`], [`uplinks`], [`tun`]: what the host looks like, and how that changes.
-//! - [`masquerade`], [`traffic`]: what passes and what does not.
+//! - [`masquerade`], [`traffic`]: what passes and what does not. [`refusal`]: who is told of it.
+//! - [`mapping`]: from which port a container's UDP socket is seen.
 //! - [`hairpin`]: from containers by the host's addresses; [`localhost`]: from the host itself. [`ipv6`]: the other family.
 //! - [`sctp`]: a protocol that is spoken by hand.
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
@@ -34,9 +35,11 @@ mod icmp;
 mod ipv6;
 mod lifecycle;
 mod localhost;
+mod mapping;
 mod masquerade;
 mod picture;
 mod pieces;
+mod refusal;
 mod sctp;
 mod support;
 mod traffic;

@@ -93,6 +93,42 @@ fn a_new_address_of_the_uplink_is_taken_up() {
     assert_eq!(seen_by(&server).first(), Some(&old.addr()));
 }
 
+#[test]
+fn a_port_that_the_administrator_reserves_is_not_lent() {
+    let lab = Lab::builder().build().expect("a lab");
+    let inside = &lab.containers[0];
+    let peer = udp_server(&lab.client, Lab::CLIENT, 4500);
+    let reserve = |ports| {
+        lab.host
+            .sysctl("net/ipv4/ip_local_reserved_ports", ports)
+            .expect("set");
+    };
+    reserve("4501,4503-4505");
+    let daemon = Daemon::run(&lab, &[]);
+    // Whether a container's port is kept, towards a server that it has not asked from there.
+    let is_kept = |port| {
+        let source = at(inside.address, port);
+        probe::udp_echo_from(&inside.namespace, source, peer.address(), b"?").expect("an answer");
+        peer.peers().last().map(SocketAddr::port) == Some(port)
+    };
+    assert_eq!([4501, 4502, 4504].map(is_kept), [false, true, false]);
+    reserve("4510-4519");
+    // Not what is looked at, but it makes portnat look.
+    let links = lab.host.links();
+    links
+        .add_address(Lab::UPLINK, net("192.0.2.77/24"))
+        .expect("an address");
+    let mut ports = 4510..4520;
+    eventually("the other ports", || {
+        match is_kept(ports.next().expect("a port")) {
+            false => Ok(()),
+            true => Err("is lent"),
+        }
+    });
+    assert!(is_kept(4505), "reserved no more");
+    daemon.stop();
+}
+
 /// Or the container would take over what the host itself has with a peer.
 #[test]
 fn a_port_that_the_host_uses_itself_is_not_lent() {

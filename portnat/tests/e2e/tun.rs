@@ -16,11 +16,8 @@ use crate::support::{at, eventually, net, udp_server};
 
 const NAME: &str = "tun0";
 const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
-/// Somebody behind the tunnel.
-const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
-
 /// The far end of a tunnel.
-struct Tun {
+pub(crate) struct Tun {
     file: File,
 }
 
@@ -33,8 +30,11 @@ struct Datagram {
 }
 
 impl Tun {
+    /// Somebody behind the tunnel.
+    pub(crate) const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+
     /// Creates a tun device in a namespace, up and with an address.
-    fn new(namespace: &Namespace) -> Self {
+    pub(crate) fn new(namespace: &Namespace) -> Self {
         let file = namespace.run(open).expect("a tun device");
         let links = namespace.links();
         links
@@ -116,7 +116,7 @@ fn a_published_port_answers_by_a_tunnel() {
 
     for payload in [&b"even"[..], b"odd"] {
         let question = Datagram {
-            from: (REMOTE, 1234),
+            from: (Tun::REMOTE, 1234),
             to: (HOST, 5353),
             payload: payload.to_vec(),
         };
@@ -128,7 +128,7 @@ fn a_published_port_answers_by_a_tunnel() {
         };
         assert_eq!(tun.receive(), expected);
     }
-    assert_eq!(server.peers(), [at(REMOTE, 1234); 2]);
+    assert_eq!(server.peers(), [at(Tun::REMOTE, 1234); 2]);
     let row = row(&daemon.stop(), "0.0.0.0:5353/udp");
     assert_eq!([row.flows, row.packets_in, row.packets_out], [1, 2, 2]);
 }
@@ -140,11 +140,11 @@ fn a_container_is_masqueraded_by_a_tunnel() {
     let daemon = Daemon::run(&lab, &[]);
 
     let container = &lab.containers[0].namespace;
-    let socket = probe::udp_connect(container, None, at(REMOTE, 53)).expect("a socket");
+    let socket = probe::udp_connect(container, None, at(Tun::REMOTE, 53)).expect("a socket");
     socket.send(b"who is there?").expect("sent");
     let question = tun.receive();
     assert_eq!(question.from.0, HOST);
-    assert_eq!(question.to, (REMOTE, 53));
+    assert_eq!(question.to, (Tun::REMOTE, 53));
     assert_eq!(question.payload, b"who is there?");
 
     tun.send(&Datagram {

@@ -4,12 +4,14 @@ use portnat::flows::JoinedFlow;
 use portnat::net::ticks_per_second;
 use portnat::spec::Protocol;
 use portnat_common::flow::HALF_OPEN;
+use portnat_common::icmp_answer;
 use portnat_common::wire::{protocol, tcp};
-use portnat_common::{DropReason, Ip4, Ip6, Lifetimes, Ticks};
+use portnat_common::{DropReason, Ip4, Ip6, Lifetimes, Ticks, V6};
 
 use crate::support::packet::Carries::{self, EchoReply, EchoRequest, Tcp, Udp, UdpUnchecked};
-use crate::support::packet::{Packet, packet};
-use crate::{Host, NEXT, SHOT, standard_settings};
+use crate::support::packet::{Packet, packet, prohibited};
+use crate::support::world::{TestFamily as _, World};
+use crate::{Host, NEXT, REDIRECT, SHOT, standard_settings};
 
 const CLIENT: &str = "198.51.100.7:40000";
 const HOST: &str = "192.0.2.1:8080";
@@ -207,8 +209,11 @@ fn a_full_table_refuses_and_says_so() {
         .map(|packet| host.egress(&packet.frame()).0)
         .collect();
     assert_eq!(results[0], NEXT);
-    assert_eq!(results[63], SHOT);
-    let refused = results.iter().filter(|verdict| **verdict == SHOT).count() as u64;
+    assert_eq!(results[63], REDIRECT);
+    let refused = results
+        .iter()
+        .filter(|verdict| **verdict == REDIRECT)
+        .count() as u64;
     let drops = host.datapath.drops().expect("reading drops");
     assert_eq!(drops, [(DropReason::FlowTableFull, refused)]);
     let flows = host.datapath.flows::<Ip4>().expect("reading flows");
@@ -219,6 +224,42 @@ fn a_full_table_refuses_and_says_so() {
             "half of a flow: {key:?}"
         );
     }
+}
+
+/// Until there have been too many in a second, and in the bridge's name where it has an address.
+#[test]
+fn a_refused_container_is_told() {
+    const EACH: u64 = icmp_answer::ERRORS_A_SECOND;
+    let mut host = Host::with_flows(1);
+    host.desired
+        .v4
+        .egress
+        .insert(World::BRIDGE, World::GATEWAY.into());
+    host = host.applied();
+    let v4 = ["172.17.0.2:5000", "203.0.113.5:443"];
+    let v6 = ["[fd00:17::2]:5000", "[2001:db8:5::5]:443"];
+    for (ends, source) in [(v4, World::GATEWAY.into()), (v6, V6::OWN[0])] {
+        let out = |carries| packet(carries, ends[0], ends[1]);
+        assert_eq!(host.egress(&out(Udp).frame()).0, NEXT, "the only one");
+        for asked in [
+            out(SYN),
+            out(Tcp(tcp::ACK)).saying(&[0xa5; 1400]),
+            out(SYN).with_options(4),
+            out(EchoRequest),
+        ] {
+            let told = host.egress(&asked.frame());
+            assert_eq!(told, (REDIRECT, prohibited(source, &asked)), "{asked:?}");
+        }
+    }
+    let asked = packet(SYN, v4[0], v4[1]).frame();
+    let mut verdicts = Vec::new();
+    while !verdicts.ends_with(&[SHOT]) {
+        verdicts.push(host.egress(&asked).0);
+        // Unless the machine is so slow that a second never has as many, the limit is met.
+        assert!(verdicts.len() < 100_000, "no end of errors");
+    }
+    let told = verdicts.iter().filter(|verdict| **verdict == REDIRECT);
+    assert!(told.count() as u64 >= EACH - 8, "{}", verdicts.len());
 }
 
 #[test]
@@ -241,7 +282,7 @@ fn hasty() -> Host {
 }
 
 /// Waits until flows that are over have been for a second, and may be removed.
-fn wait_until_gone(host: &mut Host) {
+pub(crate) fn wait_until_gone(host: &mut Host) {
     let begun = host.datapath.now().expect("the time");
     let second = Ticks(ticks_per_second().into());
     while host.datapath.now().expect("the time").since(begun) <= second {

@@ -4,6 +4,7 @@
 
 mod fixtures;
 mod fragments;
+mod lending;
 mod model;
 mod sctp;
 
@@ -15,7 +16,7 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use portnat::datapath::{AttachMode, Datapath, LoadOptions};
+use portnat::datapath::{AttachMode, Datapath, LoadOptions, UdpMapping};
 use portnat::lab::Namespace;
 use portnat::model::{Desired, PublishedPort};
 use portnat::spec::Protocol;
@@ -54,9 +55,15 @@ impl Host {
     }
 
     fn with(max_flows: u32, settings: Settings) -> Self {
+        Self::with_limit(max_flows, u32::MAX, settings)
+    }
+
+    fn with_limit(max_flows: u32, max_flows_per_container: u32, settings: Settings) -> Self {
         let options = LoadOptions {
             max_flows,
             max_half_open: max_flows.max(64),
+            max_flows_per_container,
+            udp_mapping: UdpMapping::EndpointIndependent,
             attach: AttachMode::Auto,
             trace: false,
         };

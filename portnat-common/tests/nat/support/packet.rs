@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use crc::{CRC_32_ISCSI, Crc};
 use etherparse::icmpv4::DestUnreachableHeader;
+use etherparse::icmpv6::DestUnreachableCode;
 use etherparse::{
     EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type,
-    IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6FragmentHeader, Ipv6Header, TcpHeader,
-    UdpHeader,
+    IpDscp, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6FragmentHeader, Ipv6Header,
+    TcpHeader, UdpHeader,
 };
 
 /// What a packet carries.
@@ -337,4 +338,60 @@ impl Packet {
                 .to_vec(),
         }
     }
+}
+
+/// The frame of a router's ICMP error about a packet, in that packet's place: by the family one type
+/// or the other, quoting no more than 8 bytes of the transport header.
+pub(crate) fn error_about(
+    source: IpAddr,
+    about: &Packet,
+    v4: Icmpv4Type,
+    v6: Icmpv6Type,
+) -> Vec<u8> {
+    let network = about.network();
+    let transport = about.transport().len();
+    let quoted = &network[..network.len() - transport + 8];
+    let mut frame = about.frame();
+    frame.truncate(14);
+    match (source, about.src.ip()) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let icmp = Icmpv4Header::with_checksum(v4, quoted).to_bytes();
+            let length = u16::try_from(icmp.len() + quoted.len()).expect("short");
+            let mut ip = Ipv4Header::new(length, 64, IpNumber::ICMP, src.octets(), dst.octets())
+                .expect("short");
+            ip.dscp = IpDscp::CS6;
+            ip.header_checksum = ip.calc_header_checksum();
+            frame.extend(ip.to_bytes());
+            frame.extend(&icmp[..]);
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            let (source, destination) = (src.octets(), dst.octets());
+            let icmp = Icmpv6Header::with_checksum(v6, source, destination, quoted)
+                .expect("short")
+                .to_bytes();
+            let ip = Ipv6Header {
+                payload_length: u16::try_from(icmp.len() + quoted.len()).expect("short"),
+                next_header: IpNumber::IPV6_ICMP,
+                hop_limit: 64,
+                source,
+                destination,
+                ..Ipv6Header::default()
+            };
+            frame.extend(ip.to_bytes());
+            frame.extend(&icmp[..]);
+        }
+        _ => panic!("addresses of two families: {about:?}"),
+    }
+    frame.extend(quoted);
+    frame
+}
+
+/// "Communication administratively prohibited", see [`error_about`].
+pub(crate) fn prohibited(source: IpAddr, about: &Packet) -> Vec<u8> {
+    error_about(
+        source,
+        about,
+        Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FilterProhibited),
+        Icmpv6Type::DestinationUnreachable(DestUnreachableCode::Prohibited),
+    )
 }

@@ -3,8 +3,9 @@
 use std::cell::{Cell, RefCell};
 
 use portnat_common::{
-    Datagram, DatagramKey, Flow, FlowRecord, Fragments, Ip4, Packet, Published, PublishedKey,
-    Queued, Refusal, Settings, Subnet, Table, Tables, Ticks, Tuple, V4, WaitingKey,
+    Datagram, DatagramKey, Endpoint, Flow, FlowRecord, Fragments, Ip4, MappingKey, Owner,
+    OwnerRecord, Packet, Published, PublishedKey, Queued, Refusal, Settings, Subnet, Table, Tables,
+    Ticks, Tuple, V4, WaitingKey,
 };
 
 use super::world::World;
@@ -91,6 +92,34 @@ impl Tables<V4> for Racing<'_> {
         self.world().next_queued()
     }
 
+    fn flows_of(&self, container: &Ip4) -> Option<u64> {
+        self.world().flows_of(container)
+    }
+
+    fn count_flow(&self, container: &Ip4, change: i64) {
+        self.world().count_flow(container, change);
+    }
+
+    fn mapping(&self, key: &MappingKey<Ip4>) -> Option<u16> {
+        self.world().mapping(key)
+    }
+
+    fn set_mapping(&self, key: &MappingKey<Ip4>, port: u16) {
+        self.world().set_mapping(key, port);
+    }
+
+    fn owner(&self, outside: &Endpoint<Ip4>) -> Option<&Owner> {
+        self.world().owner(outside)
+    }
+
+    fn insert_owner(&self, outside: &Endpoint<Ip4>, owner: &OwnerRecord) -> Result<(), Refusal> {
+        self.world().insert_owner(outside, owner)
+    }
+
+    fn remove_owner(&self, outside: &Endpoint<Ip4>) {
+        self.world().remove_owner(outside);
+    }
+
     fn add_to_total(&self, port_id: u32, inbound: bool, packets: u64, bytes: u64) {
         self.world().add_to_total(port_id, inbound, packets, bytes);
     }
@@ -109,6 +138,14 @@ impl Tables<V4> for Racing<'_> {
 
     fn port_is_published(&self, protocol: u8, port: u16) -> bool {
         self.world().port_is_published(protocol, port)
+    }
+
+    fn port_is_withheld(&self, protocol: u8, port: u16) -> bool {
+        self.world().port_is_withheld(protocol, port)
+    }
+
+    fn count_probes(&self, probes: u32) {
+        self.world().count_probes(probes);
     }
 
     fn roles(&self, address: &Ip4) -> u32 {

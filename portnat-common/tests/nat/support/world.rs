@@ -1,17 +1,22 @@
 //! A world in plain memory: tables, a clock that the test moves and dice that it can repeat.
 
+mod checks;
+mod families;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use portnat_common::address::role;
 use portnat_common::ports::bitmap_position;
+use portnat_common::wire::protocol;
 use portnat_common::{
-    Family, Flow, FlowRecord, Ip4, Ip6, Published, PublishedKey, Queued, Refusal, Settings, Subnet,
-    Table, Tables, Ticks, Total, Tuple, V4, V6,
+    Endpoint, Family, Flow, FlowRecord, MappingKey, Owner, OwnerRecord, Published, PublishedKey,
+    Queued, Refusal, Settings, Subnet, Table, Tables, Ticks, Total, Tuple, V4, V6,
 };
 
 use super::fragments::FragmentTables;
+pub(crate) use families::TestFamily;
 
 /// Ticks a second.
 pub(crate) const HZ: u64 = 100;
@@ -22,7 +27,7 @@ type Entries<F> = BTreeMap<Tuple<<F as Family>::Address>, &'static Flow>;
 /// A host at 192.0.2.1 whose containers are in 172.17.0.0/16 and 172.18.0.0/16, or the like in
 /// IPv6.
 pub(crate) struct Hosts<F: TestFamily> {
-    settings: Settings,
+    pub(crate) settings: Settings,
     // Entries are leaked, so that a reference outlives the removal of its entry, as in the kernel.
     flows: RefCell<Entries<F>>,
     half_open: RefCell<Entries<F>>,
@@ -38,6 +43,17 @@ pub(crate) struct Hosts<F: TestFamily> {
     /// Protocols and ports that the host has sockets on.
     pub(crate) sockets: BTreeSet<(u8, u16)>,
     pub(super) roles: BTreeMap<F::Address, u32>,
+    mappings: RefCell<BTreeMap<MappingKey<F::Address>, u16>>,
+    owners: RefCell<BTreeMap<Endpoint<F::Address>, &'static Owner>>,
+    /// How many ports there is room to know the owners of.
+    pub(crate) owners_capacity: usize,
+    containers: RefCell<BTreeMap<F::Address, u64>>,
+    /// How many containers there is room to count the flows of.
+    pub(crate) containers_capacity: usize,
+    /// Ports that the administrator keeps.
+    pub(crate) reserved: BTreeSet<u16>,
+    /// How many probes each port took.
+    pub(crate) probes: RefCell<Vec<u32>>,
     /// The address that the uplink lends.
     pub(crate) egress: Option<F::Address>,
     /// The most entries that there can be of confirmed flows.
@@ -57,64 +73,6 @@ pub(crate) struct Hosts<F: TestFamily> {
 pub(crate) type World = Hosts<V4>;
 /// A host of IPv6, at 2001:db8:1::1, with containers in fd00:17::/64 and fd00:18::/64.
 pub(crate) type World6 = Hosts<V6>;
-
-/// What the tests want to know of a family.
-pub(crate) trait TestFamily: Family {
-    /// The host's addresses: to the outside, on the bridge, on the loopback interface.
-    const OWN: [IpAddr; 3];
-
-    /// An address of this family.
-    fn address(ip: IpAddr) -> Self::Address;
-
-    /// Whether an address is in the first or second bridge's subnet.
-    fn bridge(address: Self::Address) -> Option<usize>;
-}
-
-impl TestFamily for V4 {
-    const OWN: [IpAddr; 3] = [
-        IpAddr::V4(World::HOST),
-        IpAddr::V4(World::GATEWAY),
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-    ];
-
-    fn address(ip: IpAddr) -> Ip4 {
-        match ip {
-            IpAddr::V4(ip) => ip.into(),
-            IpAddr::V6(ip) => panic!("{ip} is not of IPv4"),
-        }
-    }
-
-    fn bridge(address: Ip4) -> Option<usize> {
-        match Ipv4Addr::from(address).octets() {
-            [172, 17, ..] => Some(0),
-            [172, 18, ..] => Some(1),
-            _ => None,
-        }
-    }
-}
-
-impl TestFamily for V6 {
-    const OWN: [IpAddr; 3] = [
-        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1)),
-        IpAddr::V6(Ipv6Addr::new(0xfd00, 0x17, 0, 0, 0, 0, 0, 1)),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ];
-
-    fn address(ip: IpAddr) -> Ip6 {
-        match ip {
-            IpAddr::V6(ip) => ip.into(),
-            IpAddr::V4(ip) => panic!("{ip} is not of IPv6"),
-        }
-    }
-
-    fn bridge(address: Ip6) -> Option<usize> {
-        match Ipv6Addr::from(address).segments() {
-            [0xfd00, 0x17, ..] => Some(0),
-            [0xfd00, 0x18, ..] => Some(1),
-            _ => None,
-        }
-    }
-}
 
 impl World {
     pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -151,11 +109,18 @@ impl<F: TestFamily> Hosts<F> {
             claims: RefCell::default(),
             queue: RefCell::default(),
             totals: RefCell::default(),
+            mappings: RefCell::default(),
+            owners: RefCell::default(),
+            owners_capacity: 1 << 20,
+            containers: RefCell::default(),
+            containers_capacity: 1 << 20,
             published: BTreeMap::new(),
             published_back: BTreeMap::new(),
             bitmap: BTreeMap::new(),
             sockets: BTreeSet::new(),
             roles: F::OWN.map(|own| (F::address(own), role::HOST)).into(),
+            reserved: BTreeSet::new(),
+            probes: RefCell::default(),
             egress: Some(F::address(F::OWN[0])),
             capacity: 1 << 20,
             half_open_capacity: 1 << 20,
@@ -215,42 +180,6 @@ impl<F: TestFamily> Hosts<F> {
         match table {
             Table::Confirmed => &self.flows,
             Table::HalfOpen => &self.half_open,
-        }
-    }
-
-    /// Examines every confirmed flow once.
-    pub(crate) fn sweep(&self) {
-        let queued = self.queued();
-        for _ in 0..queued {
-            assert!(portnat_common::nat::sweep::<F, _>(self));
-        }
-    }
-
-    /// How many flows are in the queue.
-    pub(crate) fn queued(&self) -> usize {
-        self.queue.borrow().len()
-    }
-
-    /// What came through a port in flows that have ended or are half-open.
-    pub(crate) fn total(&self, port_id: u32) -> Total {
-        self.totals
-            .borrow()
-            .get(&port_id)
-            .copied()
-            .unwrap_or_default()
-    }
-
-    /// Nobody has left a claim behind or written to an entry after its removal, which would have
-    /// been another flow's by then.
-    #[track_caller]
-    pub(crate) fn assert_tidy(&self, what: &str) {
-        assert!(self.claims.borrow().is_empty(), "{what}: a claim is left");
-        for (flow, record) in self.removed.borrow().iter() {
-            assert_eq!(
-                flow.record(),
-                *record,
-                "{what}: written to after its removal"
-            );
         }
     }
 }
@@ -329,6 +258,58 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         self.queue.borrow_mut().pop_front()
     }
 
+    fn flows_of(&self, container: &F::Address) -> Option<u64> {
+        let mut containers = self.containers.borrow_mut();
+        if containers.len() < self.containers_capacity {
+            containers.entry(*container).or_default();
+        }
+        containers.get(container).copied()
+    }
+
+    fn count_flow(&self, container: &F::Address, change: i64) {
+        let mut containers = self.containers.borrow_mut();
+        let flows = containers.get_mut(container).expect("it was asked about");
+        *flows = flows.checked_add_signed(change).expect("not below 0");
+    }
+
+    fn mapping(&self, key: &MappingKey<F::Address>) -> Option<u16> {
+        self.mappings.borrow().get(key).copied()
+    }
+
+    fn set_mapping(&self, key: &MappingKey<F::Address>, port: u16) {
+        self.mappings.borrow_mut().insert(*key, port);
+    }
+
+    fn owner(&self, outside: &Endpoint<F::Address>) -> Option<&Owner> {
+        self.owners.borrow().get(outside).copied()
+    }
+
+    fn insert_owner(
+        &self,
+        outside: &Endpoint<F::Address>,
+        owner: &OwnerRecord,
+    ) -> Result<(), Refusal> {
+        let mut owners = self.owners.borrow_mut();
+        if owners.contains_key(outside) {
+            return Err(Refusal::Exists);
+        }
+        if owners.len() >= self.owners_capacity {
+            return Err(Refusal::Full);
+        }
+        let shared = Owner {
+            inside: owner.inside,
+            port: owner.port,
+            padding: owner.padding,
+            last_used: Cell::new(owner.last_used),
+        };
+        owners.insert(*outside, Box::leak(Box::new(shared)));
+        Ok(())
+    }
+
+    fn remove_owner(&self, outside: &Endpoint<F::Address>) {
+        self.owners.borrow_mut().remove(outside);
+    }
+
     fn add_to_total(&self, port_id: u32, inbound: bool, packets: u64, bytes: u64) {
         let mut totals = self.totals.borrow_mut();
         let total = totals.entry(port_id).or_default();
@@ -356,6 +337,16 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
     fn port_is_published(&self, protocol: u8, port: u16) -> bool {
         let (word, bit) = bitmap_position(protocol, port);
         self.bitmap.get(&word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn port_is_withheld(&self, protocol: u8, port: u16) -> bool {
+        let has_ports = [protocol::TCP, protocol::UDP, protocol::SCTP].contains(&protocol);
+        let reserved = has_ports && self.reserved.contains(&port);
+        reserved || self.port_is_published(protocol, port)
+    }
+
+    fn count_probes(&self, probes: u32) {
+        self.probes.borrow_mut().push(probes);
     }
 
     fn roles(&self, address: &F::Address) -> u32 {

@@ -4,6 +4,7 @@ mod conf;
 mod forwarding;
 mod loopback;
 mod port_range;
+mod reserved_ports;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -18,6 +19,7 @@ use super::NetError;
 use super::error::reason;
 use conf::Conf;
 pub use port_range::local_port_range;
+pub use reserved_ports::local_reserved_ports;
 use verdict::{Verdict, verdict};
 
 /// Resolved by the kernel to the calling thread's network namespace.
