@@ -71,10 +71,6 @@ pub fn fragment<F: Family, P: Packet, T: Tables<F>>(
         }
     };
     transport.forget(packet, &mut network.protocol);
-    if transport.lacks_length(network.fragment) {
-        // Who begins flows drops it.
-        return Next::Unknown;
-    }
     meet::<F, P, T>(packet, sight, tables, settings, &network, &transport)
 }
 

@@ -106,16 +106,21 @@ enum Evidence {
     },
     /// That it came at all.
     Other,
+    /// None: a fragment of TCP may have no header, and a first one does not know how far its data go.
+    Nothing,
 }
 
 impl Evidence {
     #[inline(always)]
     fn read<A, P: Packet>(packet: &P, network: &Network<A>, tuple: &Tuple<A>) -> Self {
-        if tuple.protocol != protocol::TCP || network.fragment != Fragment::Whole {
+        if tuple.protocol != protocol::TCP {
             return Evidence::Other;
         }
+        if network.fragment != Fragment::Whole {
+            return Evidence::Nothing;
+        }
         let Some(header) = packet.read::<tcp::Header>(network.l4) else {
-            return Evidence::Other;
+            return Evidence::Nothing;
         };
         let data = network
             .end
@@ -157,6 +162,7 @@ impl Evidence {
                     && acknowledges == (seen >> EXPECTED) as u32
             }
             Evidence::Other => answered,
+            Evidence::Nothing => false,
         }
     }
 }

@@ -181,6 +181,9 @@ fn meet<F: Family, P: Packet, T: Tables<F>>(
     }
     let tuple = tuple(network, transport, sight.hook.side());
     if let Some(flow) = tables.flow(Table::Confirmed, &tuple) {
+        if transport.lacks_length(network.fragment) {
+            return Next::Done(Verdict::Drop(DropReason::Fragment));
+        }
         let bytes = (network.end - sight.l3) as u64;
         if track::<F, T>(tables, settings, &tuple, transport, flow, bytes) {
             return Next::Done(translate::<F, P>(

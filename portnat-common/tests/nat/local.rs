@@ -3,7 +3,7 @@
 use portnat_common::checksum::Sum;
 use portnat_common::nat::{self, Hook, Sight};
 use portnat_common::wire::{protocol, tcp};
-use portnat_common::{Bytes, Family, Packet as _, Table, Tables, V4, V6, Verdict};
+use portnat_common::{Bytes, Family, Table, Tables, V4, V6, Verdict};
 
 use crate::fixtures::{ACK, SYN, SYN_ACK, source_port};
 use crate::support::packet::Carries::{self, FragmentationNeeded, Tcp, Udp};

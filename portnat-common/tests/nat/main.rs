@@ -10,6 +10,7 @@ mod interleavings;
 mod limits;
 mod local;
 mod mappings;
+mod model;
 mod ports;
 mod properties;
 mod races;

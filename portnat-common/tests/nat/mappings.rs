@@ -90,8 +90,7 @@ fn dns_and_tcp_share_ports_as_before() {
 
 #[test]
 fn without_mappings_any_socket_may_use_a_port_towards_another_remote_end() {
-    let mut world = World::new();
-    world.settings.udp_mapping = 0;
+    let world = World::new().without_mappings();
     assert_eq!(port_of(&world, &out(2, 5000, 1)), 5000);
     assert_eq!(port_of(&world, &out(3, 5000, 2)), 5000);
 }

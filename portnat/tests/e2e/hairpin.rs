@@ -8,7 +8,7 @@ use portnat::lab::{Lab, Namespace, probe};
 use crate::base::published;
 use crate::daemon::{Daemon, row};
 use crate::firewall::{self, FIREWALL, OTHER_BRIDGE};
-use crate::support::{at, payload, seen_by, tcp_server, udp_server};
+use crate::support::{assert_nothing_lost, at, payload, seen_by, tcp_server, udp_server};
 
 macro_rules! matrix {
     ($($name:ident: $bridge_nf:literal, $firewall:expr;)+) => {
@@ -98,8 +98,7 @@ fn scenario(bridge_nf: bool, firewall: Option<&str>) {
     for port in ["0.0.0.0:8080/tcp", "0.0.0.0:5353/udp"] {
         assert_eq!(row(&table, port).flows, 2 * ways.len() as u64, "{table}");
     }
-    let mut dropped = table.lines().filter(|line| line.starts_with("dropped"));
-    assert!(dropped.all(|line| line.ends_with("(redirect)")), "{table}");
+    assert_nothing_lost(&table);
 }
 
 /// How many ICMP redirects a namespace has received.

@@ -8,7 +8,7 @@ use crate::base::{masqueraded, published, unpublished};
 use crate::daemon::{Daemon, row};
 use crate::firewall::{self, FIREWALL};
 use crate::picture::Picture;
-use crate::support::{at, payload, seen_by, tcp_server, udp_server};
+use crate::support::{assert_nothing_lost, at, payload, seen_by, tcp_server, udp_server};
 
 const PUBLISH: [&str; 4] = ["-p", "8080:80@fd00:17::2", "-p", "5353:53/udp@fd00:17::2"];
 const HOST: IpAddr = IpAddr::V6(Lab::HOST_V6);
@@ -85,7 +85,7 @@ fn scenario(bridge_nf: bool, firewall: Option<&str>, attach: &str) {
     for port in ["[::]:8080/tcp", "[::]:5353/udp"] {
         assert_eq!(row(&table, port).flows, 10, "{table}");
     }
-    assert!(!table.contains("dropped"), "{table}");
+    assert_nothing_lost(&table);
     assert_eq!(Picture::of(&lab.host), before);
 }
 

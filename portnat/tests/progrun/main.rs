@@ -45,6 +45,17 @@ fn standard_settings() -> Settings {
     Settings::new(portnat::net::ticks_per_second().into(), (32768, 60999))
 }
 
+fn options(max_flows: u32) -> LoadOptions {
+    LoadOptions {
+        max_flows,
+        max_half_open: max_flows.max(64),
+        max_flows_per_container: u32::MAX,
+        udp_mapping: UdpMapping::EndpointIndependent,
+        attach: AttachMode::Auto,
+        trace: false,
+    }
+}
+
 impl Host {
     fn new() -> Self {
         Self::with_flows(64)
@@ -60,14 +71,23 @@ impl Host {
 
     fn with_limit(max_flows: u32, max_flows_per_container: u32, settings: Settings) -> Self {
         let options = LoadOptions {
-            max_flows,
-            max_half_open: max_flows.max(64),
             max_flows_per_container,
-            udp_mapping: UdpMapping::EndpointIndependent,
-            attach: AttachMode::Auto,
-            trace: false,
+            ..options(max_flows)
         };
-        let datapath = Datapath::load(&options, &settings).expect("loading, as root");
+        Self::loaded(&options, &settings)
+    }
+
+    /// UDP is masqueraded as TCP is.
+    fn without_mappings() -> Self {
+        let options = LoadOptions {
+            udp_mapping: UdpMapping::AddressAndPortDependent,
+            ..options(64)
+        };
+        Self::loaded(&options, &standard_settings())
+    }
+
+    fn loaded(options: &LoadOptions, settings: &Settings) -> Self {
+        let datapath = Datapath::load(options, settings).expect("loading, as root");
         let mut desired = Desired::default();
         for address in [World::HOST, World::GATEWAY, Ipv4Addr::LOCALHOST] {
             desired.v4.local.insert(address.into(), 1);

@@ -1,5 +1,6 @@
 //! The loaded programs against the native function: the same packets in the same order must come
-//! out the same, byte for byte, and leave the same flows.
+//! out the same, byte for byte, and leave the same flows. UDP is masqueraded without
+//! endpoint-independent mappings: `nat/mappings.rs` of portnat-common has their properties.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -19,7 +20,9 @@ use proptest::test_runner::TestRunner;
 
 use crate::support::packet::{Carries, Packet, packet};
 use crate::support::talk::{Talk, falsified, reread};
-use crate::support::traffic::{Lie, PUBLISHED_AT_FIRST, SLOTS, Step, again, answer, certain, say};
+use crate::support::traffic::{
+    Lie, PUBLISHED_AT_FIRST, SLOTS, Step, again, answer, certain, chunks, say,
+};
 use crate::support::world::{Hosts, TestFamily};
 use crate::{Host, NEXT, REDIRECT, SHOT};
 
@@ -32,21 +35,11 @@ fn carries() -> impl Strategy<Value = Carries> {
         tcp::RST,
         tcp::RST | tcp::ACK,
     ]);
-    let chunks = prop::sample::select(vec![
-        chunk::INIT,
-        chunk::INIT_ACK,
-        chunk::COOKIE_ECHO,
-        chunk::COOKIE_ACK,
-        chunk::DATA,
-        chunk::ABORT,
-        chunk::SHUTDOWN_COMPLETE,
-        0xc1,
-    ]);
     prop_oneof![
         4 => flags.prop_map(Carries::Tcp),
         3 => Just(Carries::Udp),
         1 => Just(Carries::UdpUnchecked),
-        3 => chunks.prop_map(Carries::Sctp),
+        3 => chunks().prop_map(Carries::Sctp),
         1 => Just(Carries::SctpUnchecked(chunk::DATA)),
         1 => Just(Carries::EchoRequest),
         1 => Just(Carries::EchoReply),
@@ -198,8 +191,8 @@ struct Both<F: TestFamily> {
 impl<F: TestFamily<Address: FlowTable>> Both<F> {
     fn new() -> Self {
         let mut both = Both {
-            world: Hosts::new(),
-            host: Host::new(),
+            world: Hosts::new().without_mappings(),
+            host: Host::without_mappings(),
             published: [false; SLOTS.len()],
             talk: Talk::default(),
             counts: Counts::default(),
@@ -227,6 +220,7 @@ impl<F: TestFamily<Address: FlowTable>> Both<F> {
                 port: NonZeroU16::new(at.port()).expect("not 0"),
                 protocol: match slot.protocol {
                     protocol::TCP => Protocol::Tcp,
+                    protocol::SCTP => Protocol::Sctp,
                     _ => Protocol::Udp,
                 },
                 target: slot.target(ipv6),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
+use portnat_common::wire::sctp::chunk;
 use portnat_common::wire::tcp;
 
 use super::packet::{Carries, Packet};
@@ -67,13 +68,20 @@ impl Talk {
     }
 }
 
-/// What answers a packet. A SYN is mostly answered as it should be, whatever `flags` say.
+/// What answers a packet. A SYN is mostly answered as it should be, whatever `flags` say, and so is SCTP.
 fn answer_to(packet: &Packet, flags: u8, right: bool) -> Packet {
     let carries = match packet.carries {
         Carries::Tcp(asked) if asked & (tcp::SYN | tcp::ACK) == tcp::SYN && flags == tcp::ACK => {
             Carries::Tcp(tcp::SYN | tcp::ACK)
         }
         Carries::Tcp(_) => Carries::Tcp(flags),
+        Carries::Sctp(asked) => Carries::Sctp(match asked {
+            _ if flags & tcp::RST != 0 => chunk::ABORT,
+            chunk::INIT => chunk::INIT_ACK,
+            chunk::INIT_ACK => chunk::COOKIE_ECHO,
+            chunk::COOKIE_ECHO => chunk::COOKIE_ACK,
+            _ => chunk::DATA,
+        }),
         Carries::EchoRequest => Carries::EchoReply,
         Carries::EchoReply => Carries::EchoRequest,
         other => other,
@@ -103,7 +111,7 @@ pub(crate) fn falsified(packet: &Packet, lie: Option<Lie>) -> Vec<u8> {
         8
     };
     match lie {
-        None => {}
+        None | Some(Lie::Place) => {}
         Some(Lie::Version) => frame[14] ^= 0x30,
         Some(Lie::TooLong) => frame[at..at + 2].fill(0xff),
         Some(Lie::TooShort) => {

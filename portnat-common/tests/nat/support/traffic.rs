@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use portnat_common::settings::Lifetimes;
+use portnat_common::wire::sctp::chunk;
 use portnat_common::wire::{protocol, tcp};
 use proptest::prelude::*;
 
@@ -94,22 +95,23 @@ const fn slot(protocol: u8, address: Option<Who>, port: u16, target: (Who, u16))
     }
 }
 
-/// Published ports. The second one of a target takes from it that it can speak first.
-pub(crate) const SLOTS: [Slot; 5] = [
+/// Published ports. Of several ones of a target the first speaks for it.
+pub(crate) const SLOTS: [Slot; 6] = [
     slot(protocol::TCP, None, 8080, (Who::Web, 80)),
     slot(protocol::UDP, None, 8080, (Who::Web, 80)),
     slot(protocol::UDP, Some(Who::Host), 5353, (Who::Dns, 53)),
     slot(protocol::TCP, Some(Who::Host), 5354, (Who::Dns, 5354)),
+    slot(protocol::SCTP, None, 8080, (Who::Web, 80)),
     slot(protocol::TCP, None, 8081, (Who::Web, 80)),
 ];
 
 /// How many of them are published at first.
-pub(crate) const PUBLISHED_AT_FIRST: usize = 4;
+pub(crate) const PUBLISHED_AT_FIRST: usize = 5;
 
 /// A UDP port of a socket of the host's.
 pub(crate) const HOSTS_OWN_PORT: u16 = 5360;
 
-/// What is wrong with a packet's lengths.
+/// What is wrong with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lie {
     /// It is not of the version that its Ethernet header says.
@@ -118,6 +120,8 @@ pub(crate) enum Lie {
     TooLong,
     /// It ends within its transport header.
     TooShort,
+    /// It comes in by the uplink, also where its source is a container.
+    Place,
 }
 
 /// What happens.
@@ -156,11 +160,27 @@ fn flags() -> impl Strategy<Value = u8> {
     ]
 }
 
+/// Of every kind of chunk that means something to the NAT.
+pub(crate) fn chunks() -> impl Strategy<Value = u8> {
+    prop::sample::select(vec![
+        chunk::INIT,
+        chunk::INIT_ACK,
+        chunk::COOKIE_ECHO,
+        chunk::COOKIE_ACK,
+        chunk::DATA,
+        chunk::ABORT,
+        chunk::SHUTDOWN_COMPLETE,
+        0xc1,
+    ])
+}
+
 fn carries() -> impl Strategy<Value = Carries> {
     prop_oneof![
         8 => flags().prop_map(Carries::Tcp),
         6 => Just(Carries::Udp),
         1 => Just(Carries::UdpUnchecked),
+        3 => chunks().prop_map(Carries::Sctp),
+        1 => Just(Carries::SctpUnchecked(chunk::DATA)),
         2 => Just(Carries::EchoRequest),
         1 => Just(Carries::EchoReply),
         1 => Just(Carries::Protocol(47)),
@@ -223,35 +243,32 @@ fn published() -> impl Strategy<Value = u16> {
     prop::sample::select(ports)
 }
 
-/// Somebody says something. Without chance each container has ports of its own that masquerade keeps,
-/// so that dice are hardly thrown.
+/// Somebody says something, in one piece. Without chance each container has ports of its own that
+/// masquerade keeps, so that dice are hardly thrown.
 pub(crate) fn say(ipv6: bool, chance: bool) -> impl Strategy<Value = Step> {
     let ends = if chance { ends() } else { certain_ends() };
     let shape = (
         0usize..=2,
-        prop_oneof![30 => Just((0, false)), 1 => Just((0, true)), 1 => Just((9, false))],
         prop_oneof![
             40 => Just(None),
             1 => Just(Some(Lie::Version)),
             1 => Just(Some(Lie::TooLong)),
             1 => Just(Some(Lie::TooShort)),
+            4 => Just(Some(Lie::Place)),
         ],
     );
     let payload = prop::collection::vec(any::<u8>(), 0..24);
     (ends, carries(), shape, payload).prop_map(
-        move |((inbound, from, to), carries, (options, fragment, lie), payload)| {
+        move |((inbound, from, to), carries, (options, lie), payload)| {
             let packet = Packet {
                 src: from.0.at(from.1, ipv6),
                 dst: to.0.at(to.1, ipv6),
                 ..packet(carries, "0.0.0.0:0", "0.0.0.0:0")
             };
             let packet = if chance { packet } else { certain(packet) };
-            let packet = packet
-                .with_options(options)
-                .fragment(fragment.0, fragment.1)
-                .saying(&payload);
-            // Of a later fragment or another protocol the lie would be the smallest trouble.
-            let lie = lie.filter(|_| fragment.0 == 0 && !matches!(carries, Carries::Protocol(_)));
+            let packet = packet.with_options(options).saying(&payload);
+            // Of another protocol the lie would be the smallest trouble.
+            let lie = lie.filter(|_| !matches!(carries, Carries::Protocol(_)));
             Step::Say {
                 inbound,
                 packet,
@@ -280,6 +297,9 @@ fn time() -> impl Strategy<Value = Step> {
         lives.udp_unanswered.0,
         lives.udp_answered.0,
         lives.udp_half_open.0,
+        lives.sctp_opening.0,
+        lives.sctp_established.0,
+        lives.sctp_closing.0,
         lives.icmp.0,
     ];
     let offsets = vec![-1, 0, 1, HZ as i64 - 1, HZ as i64, HZ as i64 + 1];

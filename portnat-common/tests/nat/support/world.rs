@@ -139,6 +139,12 @@ impl<F: TestFamily> Hosts<F> {
         self
     }
 
+    /// UDP is masqueraded as TCP is: a socket's port may be another one towards another remote end.
+    pub(crate) fn without_mappings(mut self) -> Self {
+        self.settings.udp_mapping = 0;
+        self
+    }
+
     /// Takes the uplink its address.
     pub(crate) fn without_egress_address(mut self) -> Self {
         self.egress = None;
