@@ -18,7 +18,8 @@ use portnat_common::{
     WaitingKey,
 };
 
-use crate::run::{Done, count};
+use crate::done::Done;
+use crate::run::count;
 use crate::tables::{EXISTS, Maps};
 
 /// Datagrams in fragments, of both families. The oldest gives way to a new one.

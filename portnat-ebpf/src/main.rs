@@ -11,8 +11,10 @@
 #![expect(internal_features, reason = "see above; the compiler is pinned")]
 
 mod answer;
+mod done;
 mod fragments;
 mod maps;
+mod place;
 mod run;
 mod skb;
 mod socket;
@@ -24,7 +26,8 @@ use portnat_common::settings::SWEPT_AT_ONCE;
 use portnat_common::wire::ethernet;
 use portnat_common::{Family, V4, V6};
 
-use crate::run::{In, Inside, Local, Outside, run};
+use crate::place::{In, Inside, Local, Outside};
+use crate::run::run;
 
 /// Where the network header lies behind an Ethernet header.
 const ETHERNET: usize = ethernet::HEADER_LEN;

@@ -1,19 +1,19 @@
 //! From the hook to the NAT and back to a verdict that the kernel understands.
 
-use core::hint::black_box;
 use core::ptr;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
-use portnat_common::nat::{self, Hook, Next, Opening, Sight};
+use portnat_common::nat::{self, Hook, Opening, Sight};
 use portnat_common::wire::ethernet;
 use portnat_common::{DropReason, Family, Fragments as _, Packet, Tables, Tuple, V4, V6, Verdict};
 
-use crate::answer;
+use crate::done::Done;
 use crate::fragments::passing;
 use crate::maps::DROPS;
+use crate::place::Place;
 use crate::skb::Skb;
 use crate::tables::{Mapped, Maps};
 
@@ -26,62 +26,6 @@ const LOOPBACK: u32 = 1;
 /// How much of a packet is read at most: a link header, a network header with all its options, an
 /// ICMP error's header, and of what it quotes as much again with 8 bytes of transport header.
 const HEADERS: usize = 14 + 60 + 8 + 60 + 8;
-
-/// Where a program is attached. A type, so that each program is compiled for its own place.
-pub(crate) trait Place {
-    /// The hook.
-    const HOOK: Hook;
-    /// Where the network header lies, in bytes.
-    const L3: usize;
-
-    /// What becomes of a packet whose flow was refused.
-    fn refuse<F: Mapped>(_ctx: &TcContext) -> i32
-    where
-        Maps: Tables<F>,
-    {
-        TC_ACT_SHOT
-    }
-}
-
-/// Where packets come in; their network header lies at `L3`.
-pub(crate) struct In<const L3: usize>;
-
-/// Where packets go out by an uplink.
-pub(crate) struct Outside<const L3: usize>;
-
-/// Where packets go from the host to itself.
-pub(crate) struct Local;
-
-/// Where packets go out by a bridge.
-pub(crate) struct Inside<const L3: usize>;
-
-impl<const AT: usize> Place for In<AT> {
-    const HOOK: Hook = Hook::In;
-    const L3: usize = AT;
-}
-
-impl<const AT: usize> Place for Outside<AT> {
-    const HOOK: Hook = Hook::Outside;
-    const L3: usize = AT;
-
-    #[inline(always)]
-    fn refuse<F: Mapped>(ctx: &TcContext) -> i32
-    where
-        Maps: Tables<F>,
-    {
-        answer::refuse::<F, AT>(ctx)
-    }
-}
-
-impl<const AT: usize> Place for Inside<AT> {
-    const HOOK: Hook = Hook::Inside;
-    const L3: usize = AT;
-}
-
-impl Place for Local {
-    const HOOK: Hook = Hook::Local;
-    const L3: usize = ethernet::HEADER_LEN;
-}
 
 /// A packet is seen at a place.
 #[inline(always)]
@@ -105,73 +49,6 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
             }
         }
         _ => NEXT,
-    }
-}
-
-/// What became of a packet in one function: an eBPF function returns one register. The lower half
-/// says what, the upper half which reason or interface.
-#[derive(Clone, Copy)]
-pub(crate) struct Done(pub(crate) u64);
-
-impl Done {
-    const NEXT: u32 = 0;
-    pub(crate) const DROP: u32 = 1;
-    const REDIRECT: u32 = 2;
-    /// Nothing yet: another function has its turn.
-    const ERROR: u32 = 3;
-    const UNKNOWN: u32 = 4;
-    const FRAGMENT: u32 = 5;
-    /// It waits.
-    const HELD: u32 = 6;
-
-    #[inline(always)]
-    const fn new(what: u32, value: u32) -> Self {
-        Done(what as u64 | (value as u64) << 32)
-    }
-
-    /// Without a value. Opaque to the compiler, which would else take any register for the value that
-    /// is not there, also one that holds a pointer: the verifier does not forgive that.
-    #[inline(always)]
-    fn plain(what: u32) -> Self {
-        Done(black_box(u64::from(what)))
-    }
-
-    #[inline(always)]
-    const fn value(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    #[inline(always)]
-    pub(crate) fn verdict(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Pass | Verdict::Translated => Done::plain(Done::NEXT),
-            Verdict::Redirect => Done::plain(Done::REDIRECT),
-            Verdict::Held => Done::plain(Done::HELD),
-            Verdict::Drop(reason) => Done::new(Done::DROP, reason as u32),
-        }
-    }
-
-    #[inline(always)]
-    fn option(verdict: Option<Verdict>) -> Self {
-        match verdict {
-            Some(verdict) => Done::verdict(verdict),
-            None => Done::plain(Done::UNKNOWN),
-        }
-    }
-
-    #[inline(always)]
-    fn step(next: Next) -> Self {
-        match next {
-            Next::Done(verdict) => Done::verdict(verdict),
-            Next::Error => Done::plain(Done::ERROR),
-            Next::Fragment => Done::plain(Done::FRAGMENT),
-            Next::Unknown => Done::plain(Done::UNKNOWN),
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) const fn is(self, what: u32) -> bool {
-        self.0 as u32 == what
     }
 }
 

@@ -28,7 +28,7 @@ pub struct FlowFilter {
     #[arg(long, value_name = "CLIENT")]
     pub client: Option<EndFilter>,
 
-    /// Only flows of this protocol: tcp, udp, icmp, icmpv6.
+    /// Only flows of this protocol: tcp, udp, sctp, icmp, icmpv6 or a number.
     #[arg(long, value_name = "PROTO")]
     pub proto: Option<Transport>,
 }
