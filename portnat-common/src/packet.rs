@@ -47,6 +47,20 @@ pub trait Packet {
     ) -> Option<()>;
 }
 
+/// A packet that can become one of the other address family.
+pub trait Convertible: Packet {
+    /// Makes the IPv4 header at `l3` without options room for an IPv6 header, or the other way
+    /// round, as `ethertype` says (host byte order); what is behind it moves along. What lies in
+    /// that room is undefined. Where there is a link header it names the new family.
+    fn change_family(&mut self, l3: usize, ethertype: u16) -> Option<()>;
+
+    /// Makes the packet so long, in bytes: cut off at its end, or with zeroes there.
+    fn resize(&mut self, len: usize) -> Option<()>;
+
+    /// As [`Packet::write`], for what was never covered by any checksum difference.
+    fn store<T: NoUninit>(&mut self, offset: usize, value: &T) -> Option<()>;
+}
+
 /// A packet in plain memory.
 #[derive(Debug)]
 pub struct Bytes<'a>(pub &'a mut [u8]);

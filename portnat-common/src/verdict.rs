@@ -11,6 +11,9 @@ pub enum Verdict {
     Translated,
     /// Rewritten at both ends, and to go by the interface with this index, past the stack.
     Redirect(u32),
+    /// Of a flow between an IPv6 client and an IPv4 target, counted and not rewritten yet: that is
+    /// [`crate::nat::convert_v6`]'s and [`crate::nat::convert_v4`]'s.
+    Convert,
     /// Must not go on. The packet may be altered by half and is never seen by anybody.
     Drop(DropReason),
 }
@@ -60,6 +63,13 @@ drop_reasons! {
     DirectAccess = 8, "direct-access";
     /// An earlier flow with the same tuple is just ending; the sender tries again.
     FlowEnding = 9, "flow-ending";
+    /// A packet that cannot become one of the other address family: it has extension headers or
+    /// options, or the kernel does not convert it.
+    Untranslatable = 10, "untranslatable";
+    /// An IPv6 client's or its IPv4 target's packet whose hops are used up.
+    HopLimit = 11, "hop-limit";
+    /// UDP without a checksum, which IPv6 must have (RFC 7915 section 4.5).
+    NoChecksum = 12, "no-checksum";
 }
 
 impl fmt::Display for DropReason {

@@ -10,6 +10,7 @@ use portnat_common::nat::{self, Hook, Next, Opening, Sight};
 use portnat_common::wire::ethernet;
 use portnat_common::{DropReason, Family, Packet, Tables, Tuple, V4, V6, Verdict};
 
+use crate::across;
 use crate::maps::DROPS;
 use crate::skb::Skb;
 use crate::tables::{Mapped, Maps};
@@ -85,18 +86,21 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
 /// What became of a packet in one function: an eBPF function returns one register. The lower half
 /// says what, the upper half which reason or interface.
 #[derive(Clone, Copy)]
-struct Done(u64);
+pub(crate) struct Done(u64);
 
 impl Done {
-    const NEXT: u32 = 0;
+    pub(crate) const NEXT: u32 = 0;
     const DROP: u32 = 1;
     const REDIRECT: u32 = 2;
     /// Nothing yet: another function has its turn.
     const ERROR: u32 = 3;
-    const UNKNOWN: u32 = 4;
+    pub(crate) const UNKNOWN: u32 = 4;
+    const CONVERT: u32 = 5;
+    /// An ICMP error that the functions of its family do not redirect or drop.
+    const NEXT_ERROR: u32 = 6;
 
     #[inline(always)]
-    const fn new(what: u32, value: u32) -> Self {
+    pub(crate) const fn new(what: u32, value: u32) -> Self {
         Done(what as u64 | (value as u64) << 32)
     }
 
@@ -106,16 +110,17 @@ impl Done {
     }
 
     #[inline(always)]
-    const fn verdict(verdict: Verdict) -> Self {
+    pub(crate) const fn verdict(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Pass | Verdict::Translated => Done::new(Done::NEXT, 0),
             Verdict::Redirect(interface) => Done::new(Done::REDIRECT, interface),
+            Verdict::Convert => Done::new(Done::CONVERT, 0),
             Verdict::Drop(reason) => Done::new(Done::DROP, reason as u32),
         }
     }
 
     #[inline(always)]
-    const fn option(verdict: Option<Verdict>) -> Self {
+    pub(crate) const fn option(verdict: Option<Verdict>) -> Self {
         match verdict {
             Some(verdict) => Done::verdict(verdict),
             None => Done::new(Done::UNKNOWN, 0),
@@ -132,7 +137,7 @@ impl Done {
     }
 
     #[inline(always)]
-    const fn is(self, what: u32) -> bool {
+    pub(crate) const fn is(self, what: u32) -> bool {
         self.0 as u32 == what
     }
 }
@@ -176,16 +181,42 @@ fn drop_for(ctx: &TcContext, reason: u32) {
     );
 }
 
-/// As [`nat::process`], each step a function of its own to the kernel, with a stack of its own.
+/// Each step is a function of its own to the kernel, with a stack of its own.
 #[inline(always)]
 fn process<F: Mapped, At: Place>(ctx: &TcContext) -> Done
 where
     Maps: Tables<F>,
 {
+    let mut done = flow_of::<F, At>(ctx);
+    // What belongs to no flow of its own family may do so to one of both.
+    if done.is(Done::NEXT_ERROR) {
+        done = across::error::<F, At>(ctx);
+    }
+    if done.is(Done::CONVERT) {
+        done = across::convert::<F, At>(ctx);
+    }
+    done
+}
+
+/// As [`nat::process`], but for what becomes a packet of the other family.
+#[inline(always)]
+fn flow_of<F: Mapped, At: Place>(ctx: &TcContext) -> Done
+where
+    Maps: Tables<F>,
+{
     let done = established::<F, At>(ctx);
     if done.is(Done::ERROR) {
-        return error::<F, At>(ctx);
+        let done = error::<F, At>(ctx);
+        return if done.is(Done::NEXT) {
+            Done::new(Done::NEXT_ERROR, 0)
+        } else {
+            done
+        };
     }
+    if !done.is(Done::UNKNOWN) {
+        return done;
+    }
+    let done = across::answer::<F, At>(ctx);
     if !done.is(Done::UNKNOWN) {
         return done;
     }
@@ -310,7 +341,7 @@ where
 
 /// How the packet is seen here.
 #[inline(always)]
-fn sight<At: Place>(ctx: &TcContext) -> Sight {
+pub(crate) fn sight<At: Place>(ctx: &TcContext) -> Sight {
     Sight {
         hook: At::HOOK,
         l3: At::L3,

@@ -1,12 +1,18 @@
 //! The skb as a [`Packet`].
 
-use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
-use aya_ebpf::helpers::{bpf_l4_csum_replace, bpf_skb_pull_data};
+use core::ptr;
+
+use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM};
+use aya_ebpf::helpers::{
+    bpf_l4_csum_replace, bpf_skb_change_proto, bpf_skb_change_tail, bpf_skb_pull_data,
+    bpf_skb_store_bytes,
+};
 use aya_ebpf::programs::TcContext;
 use bytemuck::{AnyBitPattern, NoUninit};
 use portnat_common::checksum::Sum;
 use portnat_common::settings::IPV6_CHECKSUM_FLAG;
-use portnat_common::{Family, Packet};
+use portnat_common::wire::ethernet;
+use portnat_common::{Convertible, Family, Packet};
 
 use crate::maps::{FORGOTTEN, SETTINGS};
 
@@ -24,7 +30,9 @@ pub(crate) struct Skb {
 }
 
 impl Skb {
-    /// The skb of `ctx`, of which no checksum will be changed.
+    /// The skb of `ctx`, of which no checksum will be changed; or to become one of the other family:
+    /// then the addresses' difference does not cancel out that in the checksum, as it does in IPv6
+    /// otherwise, and is to be taken from what a device has summed.
     #[inline(always)]
     pub(crate) fn plain(ctx: &TcContext) -> Self {
         Skb {
@@ -92,6 +100,42 @@ impl Skb {
             return None;
         }
         Some(start as *mut T)
+    }
+}
+
+impl Convertible for Skb {
+    #[inline(always)]
+    fn change_family(&mut self, l3: usize, ethertype: u16) -> Option<()> {
+        let protocol = ethertype.to_be();
+        // SAFETY: `skb` is this program's context. The helper moves what is before the network
+        // header, and keeps offloads in step; it refuses those that it does not know.
+        let changed = unsafe { bpf_skb_change_proto(self.skb, protocol, 0) };
+        if changed != 0 {
+            return None;
+        }
+        if l3 == 0 {
+            return Some(());
+        }
+        self.write(ethernet::ETHERTYPE, protocol)
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, len: usize) -> Option<()> {
+        // SAFETY: `skb` is this program's context.
+        let changed = unsafe { bpf_skb_change_tail(self.skb, len as u32, 0) };
+        (changed == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn store<T: NoUninit>(&mut self, offset: usize, value: &T) -> Option<()> {
+        // What a device has summed (CHECKSUM_COMPLETE) is to stay the sum of what is there.
+        let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+        let from = ptr::from_ref(value).cast();
+        // SAFETY: `skb` is this program's context, and `value` has so many bytes.
+        let stored = unsafe {
+            bpf_skb_store_bytes(self.skb, offset as u32, from, size_of::<T>() as u32, flags)
+        };
+        (stored == 0).then_some(())
     }
 }
 

@@ -19,7 +19,7 @@ use crate::maps::{
     LOCAL4, LOCAL6, OPENING4, OPENING6, PORTS, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6, QUEUED,
     SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, TOTALS,
 };
-use crate::socket;
+use crate::{across, socket};
 
 /// -EEXIST
 const EXISTS: i32 = -17;
@@ -104,7 +104,7 @@ pub(crate) trait Mapped: Family {
 }
 
 macro_rules! family {
-    ($family:ty, $address:ty, $number:literal: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
+    ($family:ty, $address:ty, $number:literal, $across:ident: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
         impl Mapped for $family {
             #[inline(always)]
             fn opening() -> Option<*mut Opening<$address>> {
@@ -221,7 +221,18 @@ macro_rules! family {
 
             #[inline(always)]
             fn is_in_use(&self, tuple: &Tuple<$address>) -> bool {
-                socket::takes(self.skb, tuple)
+                socket::takes(self.skb, tuple) || across::$across(self, tuple)
+            }
+
+            #[inline(always)]
+            fn is_across(&self, tuple: &Tuple<$address>) -> bool {
+                across::$across(self, tuple)
+            }
+
+            #[inline(always)]
+            fn bridge_v4(&self, target: Ip4) -> Option<(u32, Ip4)> {
+                let bridge = Tables::<V4>::subnet(self, &target)?.bridge;
+                Some((bridge, Tables::<V4>::egress_address(self, bridge)?))
             }
 
             #[inline(always)]
@@ -265,5 +276,5 @@ macro_rules! family {
     };
 }
 
-family!(V4, Ip4, 0: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
-family!(V6, Ip6, 1: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);
+family!(V4, Ip4, 0, is_mapped_there: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
+family!(V6, Ip6, 1, is_unmapped_there: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);

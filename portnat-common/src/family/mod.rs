@@ -24,6 +24,8 @@ pub trait Family: Copy + 'static {
     const ECHO_REPLY: u8;
     /// Whether its ICMP checksum covers a pseudo header (RFC 4443 section 2.3; not RFC 792).
     const ICMP_PSEUDO_HEADER: bool;
+    /// Whether its published ports can lead to targets of the other family.
+    const LEADS_ACROSS: bool;
     /// Where the source address lies in the header, in bytes.
     const SRC: usize;
     /// Where the destination address lies.

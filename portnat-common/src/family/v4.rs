@@ -18,6 +18,7 @@ impl Family for V4 {
     const ECHO_REQUEST: u8 = icmp::ECHO_REQUEST_V4;
     const ECHO_REPLY: u8 = icmp::ECHO_REPLY_V4;
     const ICMP_PSEUDO_HEADER: bool = false;
+    const LEADS_ACROSS: bool = false;
     const SRC: usize = ipv4::SRC;
     const DST: usize = ipv4::DST;
     const HEADER_CHECKSUM: Option<usize> = Some(ipv4::CHECKSUM);

@@ -22,6 +22,7 @@ impl Family for V6 {
     const ECHO_REQUEST: u8 = icmp::ECHO_REQUEST_V6;
     const ECHO_REPLY: u8 = icmp::ECHO_REPLY_V6;
     const ICMP_PSEUDO_HEADER: bool = true;
+    const LEADS_ACROSS: bool = true;
     const SRC: usize = ipv6::SRC;
     const DST: usize = ipv6::DST;
     const HEADER_CHECKSUM: Option<usize> = None;
@@ -29,7 +30,7 @@ impl Family for V6 {
     #[inline(always)]
     fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip6>> {
         let network = Self::quoted(packet, l3)?;
-        if network.end < network.l4 || network.end > packet.len() {
+        if network.end < network.l4 || network.end > packet.len() || network.src.is_mapped() {
             return None;
         }
         Some(network)

@@ -4,6 +4,7 @@
 use crate::address::Address;
 use crate::checksum::Sum;
 use crate::family::{Family, Fragment, Network};
+use crate::flow::OTHER_FAMILY;
 use crate::packet::Packet;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
@@ -65,7 +66,8 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
     }
     let flow = tables
         .flow(Table::Confirmed, &quoted.answer)
-        .or_else(|| tables.flow(Table::HalfOpen, &quoted.answer))?;
+        .or_else(|| tables.flow(Table::HalfOpen, &quoted.answer))
+        .filter(|flow| !F::LEADS_ACROSS || flow.flags & OTHER_FAMILY == 0)?;
     let answer = &flow.translation;
     let (src, dst) = (
         F::Address::narrow(&answer.dst),

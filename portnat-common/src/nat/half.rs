@@ -7,7 +7,7 @@
 
 use crate::conntrack::{self, EXPECTED, HEARD};
 use crate::family::{Family, Fragment, Network};
-use crate::flow::{Direction, Flow, FlowRecord, HALF_OPEN};
+use crate::flow::{Direction, Flow, FlowRecord, HALF_OPEN, OTHER_FAMILY};
 use crate::headers::{Transport, tuple};
 use crate::packet::Packet;
 use crate::settings::Ticks;
@@ -46,11 +46,14 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
             let bytes = (network.end - sight.l3) as u64;
             follow(&tuple, &transport, flow, twin, now, bytes);
             tables.add_to_total(flow.port_id, flow.is_inbound(tuple.side), 1, bytes);
-            let evidence = Evidence::read(packet, &network, &tuple);
+            let evidence = Evidence::read(packet, &network);
             if let Direction::Reply = flow.direction() {
                 evidence.expect_acknowledgement(flow);
             } else if evidence.confirm(twin) {
                 confirm::<F, T>(tables, room, &tuple, flow, twin, now);
+            }
+            if F::LEADS_ACROSS && flow.flags & OTHER_FAMILY != 0 {
+                return Some(Verdict::Convert);
             }
             let translation = &flow.translation;
             return Some(rewrite::<F, P>(
@@ -73,7 +76,7 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
 
 /// As `track` does with confirmed flows.
 #[inline(always)]
-fn follow<A>(
+pub(super) fn follow<A>(
     tuple: &Tuple<A>,
     transport: &Transport,
     flow: &Flow,
@@ -97,7 +100,7 @@ fn follow<A>(
 }
 
 /// What confirms a flow.
-enum Evidence {
+pub(super) enum Evidence {
     /// The packet's header, and how far its data go: the sequence number that follows.
     Tcp {
         flags: u8,
@@ -110,8 +113,8 @@ enum Evidence {
 
 impl Evidence {
     #[inline(always)]
-    fn read<A, P: Packet>(packet: &P, network: &Network<A>, tuple: &Tuple<A>) -> Self {
-        if tuple.protocol != protocol::TCP {
+    pub(super) fn read<A, P: Packet>(packet: &P, network: &Network<A>) -> Self {
+        if network.protocol != protocol::TCP {
             return Evidence::Other;
         }
         let Some(header) = packet.read::<tcp::Header>(network.l4) else {
@@ -132,7 +135,7 @@ impl Evidence {
 
     /// Remembers what the client has to acknowledge.
     #[inline(always)]
-    fn expect_acknowledgement(&self, flow: &Flow) {
+    pub(super) fn expect_acknowledgement(&self, flow: &Flow) {
         if let Evidence::Tcp { flags, next, .. } = *self
             && flags & tcp::RST == 0
         {

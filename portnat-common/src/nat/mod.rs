@@ -7,6 +7,8 @@
 //! of flows that are not confirmed, and to [`open`] if they may begin a flow. These read the packet anew, because each is a function of its own to the kernel, with a stack of
 //! its own, and because the first is all that most packets ever meet.
 
+mod across;
+mod across_error;
 mod error;
 mod half;
 mod life;
@@ -18,6 +20,8 @@ mod settle;
 mod sweep;
 mod track;
 
+pub use across::{answer, convert_v4, convert_v6};
+pub use across_error::{error_v4, error_v6};
 pub use error::error;
 pub use half::half_open;
 pub use open::{finish, make, open, plan};
@@ -26,7 +30,7 @@ pub use sweep::{end, sweep};
 
 use crate::address::Address;
 use crate::family::{Family, Fragment, Network};
-use crate::flow::NO_PORT;
+use crate::flow::{NO_PORT, OTHER_FAMILY};
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
 use crate::published::{Published, PublishedKey};
@@ -147,6 +151,9 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
         }
         let bytes = (network.end - sight.l3) as u64;
         if track::<F, T>(tables, settings, &tuple, &transport, flow, bytes) {
+            if F::LEADS_ACROSS && flow.flags & OTHER_FAMILY != 0 {
+                return Next::Done(Verdict::Convert);
+            }
             let translation = &flow.translation;
             return Next::Done(rewrite::<F, P>(
                 packet,

@@ -1,6 +1,6 @@
 //! A packet that may begin a flow.
 
-use crate::address::Address;
+use crate::address::{Address, is_mapped, map, unmap};
 use crate::family::{Family, Fragment, Network};
 use crate::flow::{NO_PORT, Translation};
 use crate::headers::{Transport, Untranslatable, tuple};
@@ -12,7 +12,7 @@ use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 
-use super::opening::{BORROWED, Opening, THIS_PORT};
+use super::opening::{ACROSS, BORROWED, Opening, THIS_PORT};
 use super::reserve::insert;
 use super::rewrite::rewrite;
 use super::settle::{Before, settle};
@@ -116,6 +116,9 @@ pub fn finish<F: Family, P: Packet>(
     sight: Sight,
     opening: &Opening<F::Address>,
 ) -> Verdict {
+    if F::LEADS_ACROSS && opening.wishes(ACROSS) {
+        return Verdict::Convert;
+    }
     let Opening {
         tuple, translation, ..
     } = opening;
@@ -157,7 +160,8 @@ fn publish<F: Family, T: Tables<F>>(
     opening.port_id = published.port_id;
     opening.wishes = THIS_PORT;
     let tuple = &opening.tuple;
-    if hook == Hook::Local || F::is_link_local(tuple.src) || F::is_link_local(tuple.dst) {
+    let across = F::LEADS_ACROSS && is_mapped(&opening.translation.dst);
+    if across || hook == Hook::Local || F::is_link_local(tuple.src) || F::is_link_local(tuple.dst) {
         return replace_both_ends::<F, T>(tables, opening);
     }
     Wanted::Yes
@@ -175,15 +179,28 @@ fn replace_both_ends<F: Family, T: Tables<F>>(
     if opening.tuple.side == Side::Ingress && tables.egress_address(here).is_none() {
         return Wanted::No;
     }
-    let target = F::Address::narrow(&opening.translation.dst);
-    let bridge = tables.subnet(&target).map_or(0, |subnet| subnet.bridge);
-    let address = tables.egress_address(bridge);
-    let (Some(address), Some(settings)) = (address, tables.settings()) else {
+    let Some(settings) = tables.settings() else {
         return Wanted::No;
     };
-    opening.translation.src = address.widen();
-    (opening.interface, opening.reply_interface) = (bridge, here);
     opening.wishes = borrowed_port::<F, T>(tables, settings, &opening.tuple);
+    let target = &opening.translation.dst;
+    let bridge = if F::LEADS_ACROSS && is_mapped(target) {
+        let Some((bridge, address)) = tables.bridge_v4(unmap(target)) else {
+            return Wanted::No;
+        };
+        opening.translation.src = map(address);
+        opening.wishes |= ACROSS;
+        bridge
+    } else {
+        let target = F::Address::narrow(target);
+        let bridge = tables.subnet(&target).map_or(0, |subnet| subnet.bridge);
+        let Some(address) = tables.egress_address(bridge) else {
+            return Wanted::No;
+        };
+        opening.translation.src = address.widen();
+        bridge
+    };
+    (opening.interface, opening.reply_interface) = (bridge, here);
     Wanted::Yes
 }
 

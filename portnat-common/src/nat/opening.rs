@@ -9,6 +9,8 @@ use crate::tuple::{Side, Tuple};
 pub(super) const THIS_PORT: u32 = 1;
 /// [`Opening::wishes`]: the source address is one of the host's, whose sockets may use the port.
 pub(super) const BORROWED: u32 = 1 << 1;
+/// [`Opening::wishes`]: the translation is to the other address family.
+pub(super) const ACROSS: u32 = 1 << 2;
 /// What is known of a flow that is being opened, from its first packet to both entries. In memory
 /// rather than on the stack, of which an eBPF function has 512 bytes with all that it calls.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,14 +1,14 @@
 //! Both directions' entries of a flow are made, and with them a source port is reserved.
 
 use crate::family::Family;
-use crate::flow::{Flow, FlowRecord, HALF_OPEN, REPLY, SAME_SIDE, Translation};
+use crate::flow::{Flow, FlowRecord, HALF_OPEN, OTHER_FAMILY, REPLY, SAME_SIDE, Translation};
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Queued, Refusal, Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::DropReason;
 
 use super::life::{Life, identity, life, remove, twin_of};
-use super::opening::{BORROWED, Opening, THIS_PORT};
+use super::opening::{ACROSS, BORROWED, Opening, THIS_PORT};
 
 /// How many source ports are tried. With half of all ports in use towards one remote endpoint, all
 /// of them are taken once in 2^32 times.
@@ -52,11 +52,17 @@ pub(super) fn insert<F: Family, T: Tables<F>>(
     } else {
         0
     };
+    let across = if F::LEADS_ACROSS && opening.wishes(ACROSS) {
+        OTHER_FAMILY
+    } else {
+        0
+    };
+    let always = half_open | same_side | across;
     // Field by field: a whole value would be cleared by a call, with a frame of its own.
     let entry = &mut opening.entry;
     entry.translation = Translation::to(&opening.tuple.reverse());
     entry.port_id = opening.port_id;
-    entry.flags = REPLY | half_open | same_side;
+    entry.flags = REPLY | always;
     entry.interface = opening.reply_interface;
     entry.opened = now.0;
     entry.packets = 0;
@@ -67,7 +73,7 @@ pub(super) fn insert<F: Family, T: Tables<F>>(
 
     let entry = &mut opening.entry;
     entry.translation = opening.translation;
-    entry.flags = half_open | same_side;
+    entry.flags = always;
     entry.interface = opening.interface;
     entry.seen = opening.seen;
     entry.packets = 1;
@@ -124,6 +130,11 @@ fn reserve<F: Family, T: Tables<F>>(
         opening.expect_answers();
         if !opening.wishes(BORROWED) || !tables.is_in_use(&opening.answers) {
             match place::<F, T>(tables, settings, table, opening, now) {
+                // The other family's flow may have come in between: one of both must see the other.
+                Placed::Yes if opening.wishes(BORROWED) && tables.is_across(&opening.answers) => {
+                    tables.remove_flow(table, &opening.answers);
+                    return Err(DropReason::FlowEnding);
+                }
                 Placed::Yes => return Ok(()),
                 Placed::Full => return Err(DropReason::FlowTableFull),
                 Placed::Busy => return Err(DropReason::FlowEnding),

@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Be16;
+use super::{Be16, Be32};
 
 /// Where the identifier lies in an echo message, in bytes.
 pub const IDENTIFIER: usize = 4;
@@ -44,3 +44,19 @@ pub struct Echo {
 }
 
 const _: () = assert!(size_of::<Echo>() == 8);
+
+/// The header of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Error {
+    /// Type of the message.
+    pub kind: u8,
+    /// What it is of its type.
+    pub code: u8,
+    /// Checksum, memory order.
+    pub checksum: u16,
+    /// By the type: an MTU, a pointer into the packet, or nothing.
+    pub value: Be32,
+}
+
+const _: () = assert!(size_of::<Error>() == ERROR_HEADER_LEN);

@@ -12,18 +12,25 @@ pub const DST: usize = 16;
 /// Where the header checksum lies.
 pub const CHECKSUM: usize = 10;
 
+/// [`Header::version_ihl`] of a header without options.
+pub const PLAIN: u8 = 0x45;
+/// [`Header::fragment`]: routers must not cut the packet.
+pub const DONT_FRAGMENT: u16 = 0x4000;
+
 /// The header without its options.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Header {
-    version_ihl: u8,
+    /// Version and length of the header in words of 32 bits.
+    pub version_ihl: u8,
     /// Type of service (RFC 2474, RFC 3168).
     pub tos: u8,
     /// Length of header and payload in bytes.
     pub total_length: Be16,
     /// Identification of a datagram's fragments.
     pub identification: Be16,
-    fragment: Be16,
+    /// [`DONT_FRAGMENT`], "more fragments" and the fragment's place.
+    pub fragment: Be16,
     /// Time to live, in hops.
     pub ttl: u8,
     /// The transport protocol.

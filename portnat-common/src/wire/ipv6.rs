@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Be16;
+use super::{Be16, Be32};
 use crate::Ip6;
 
 /// Where the source address lies in the header, in bytes.
@@ -25,7 +25,8 @@ pub const DESTINATION: u8 = 60;
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Header {
-    version_class_flow: [u8; 4],
+    /// Version (4 bits), traffic class (8) and flow label (20).
+    pub version_class_flow: Be32,
     /// Length of extensions and payload in bytes.
     pub payload_length: Be16,
     /// What follows: an extension or the transport protocol.
@@ -45,7 +46,14 @@ impl Header {
     #[inline(always)]
     #[must_use]
     pub const fn version(&self) -> u8 {
-        self.version_class_flow[0] >> 4
+        (self.version_class_flow.get() >> 28) as u8
+    }
+
+    /// The traffic class (RFC 2474, RFC 3168).
+    #[inline(always)]
+    #[must_use]
+    pub const fn traffic_class(&self) -> u8 {
+        (self.version_class_flow.get() >> 20) as u8
     }
 }
 

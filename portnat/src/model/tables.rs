@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use portnat_common::address::is_mapped;
 use portnat_common::{Address, Ip4, Ip6, Published, PublishedKey, Subnet};
 
 use super::{Desired, PublishedPort};
@@ -77,7 +78,8 @@ impl<A: Address> Tables<A> {
 }
 
 impl Desired {
-    /// Adds a published port, whose address and target are of one family.
+    /// Adds a published port. An IPv4 target of an IPv6 address is held as the datapath wants it, as
+    /// an IPv4-mapped address.
     pub fn publish(&mut self, port: &PublishedPort) {
         match (port.address, port.target.ip()) {
             (IpAddr::V4(address), IpAddr::V4(target)) => {
@@ -86,15 +88,22 @@ impl Desired {
             (IpAddr::V6(address), IpAddr::V6(target)) => {
                 self.v6.publish(address.into(), target.into(), port);
             }
+            (IpAddr::V6(address), IpAddr::V4(target)) => {
+                let target = target.to_ipv6_mapped();
+                self.v6.publish(address.into(), target.into(), port);
+            }
             // Refused when the spec was read.
-            _ => {}
+            (IpAddr::V4(_), IpAddr::V6(_)) => {}
         }
     }
 
     /// Whether IPv6 has anything to forward.
     #[must_use]
     pub fn uses_v6(&self) -> bool {
-        !self.v6.published.is_empty() || self.v6.subnets.values().any(Subnet::is_masqueraded)
+        // What goes to IPv4 targets goes past the stack.
+        let published = |port: &Published| !is_mapped(&port.target);
+        self.v6.published.values().any(published)
+            || self.v6.subnets.values().any(Subnet::is_masqueraded)
     }
 }
 

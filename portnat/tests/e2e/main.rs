@@ -7,6 +7,7 @@
 //! - [`addresses`], [`uplinks`], [`tun`]: what the host looks like, and how that changes.
 //! - [`masquerade`], [`traffic`]: what passes and what does not.
 //! - [`hairpin`]: from containers by the host's addresses; [`localhost`]: from the host itself. [`ipv6`]: the other family.
+//! - [`ipv6_to_ipv4`]: from one family to the other.
 //! - [`sctp`]: a protocol that is spoken by hand.
 //! - [`icmp`]: errors about what was translated.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
@@ -28,6 +29,7 @@ mod flows;
 mod hairpin;
 mod icmp;
 mod ipv6;
+mod ipv6_to_ipv4;
 mod lifecycle;
 mod localhost;
 mod masquerade;

@@ -106,7 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn verdict_of(verdict: Verdict) -> i32 {
     match verdict {
         Verdict::Pass | Verdict::Translated => NEXT,
-        Verdict::Redirect(_) => REDIRECT,
+        Verdict::Redirect(_) | Verdict::Convert => REDIRECT,
         Verdict::Drop(_) => SHOT,
     }
 }

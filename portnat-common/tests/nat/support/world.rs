@@ -35,6 +35,8 @@ pub(crate) struct Hosts<F: TestFamily> {
     bitmap: BTreeMap<u32, u64>,
     /// Protocols and ports that the host has sockets on.
     pub(crate) sockets: BTreeSet<(u8, u16)>,
+    /// Keys that the other family's tables have.
+    pub(crate) across: RefCell<BTreeSet<Tuple<F::Address>>>,
     local: BTreeSet<F::Address>,
     /// The address that the uplink lends.
     pub(crate) egress: Option<F::Address>,
@@ -99,7 +101,8 @@ impl TestFamily for V6 {
     fn address(ip: IpAddr) -> Ip6 {
         match ip {
             IpAddr::V6(ip) => ip.into(),
-            IpAddr::V4(ip) => panic!("{ip} is not of IPv6"),
+            // As IPv6's tables hold it.
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().into(),
         }
     }
 
@@ -149,6 +152,7 @@ impl<F: TestFamily> Hosts<F> {
             published_back: BTreeMap::new(),
             bitmap: BTreeMap::new(),
             sockets: BTreeSet::new(),
+            across: RefCell::default(),
             local: F::OWN.map(F::address).into(),
             egress: Some(F::address(F::OWN[0])),
             capacity: 1 << 20,
@@ -365,7 +369,15 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
     }
 
     fn is_in_use(&self, tuple: &Tuple<F::Address>) -> bool {
-        self.sockets.contains(&(tuple.protocol, tuple.dst_port))
+        self.sockets.contains(&(tuple.protocol, tuple.dst_port)) || self.is_across(tuple)
+    }
+
+    fn is_across(&self, tuple: &Tuple<F::Address>) -> bool {
+        self.across.borrow().contains(tuple)
+    }
+
+    fn bridge_v4(&self, target: Ip4) -> Option<(u32, Ip4)> {
+        V4::bridge(target).map(|number| (SUBNETS[number].bridge, World::GATEWAY.into()))
     }
 
     fn port_is_published(&self, protocol: u8, port: u16) -> bool {

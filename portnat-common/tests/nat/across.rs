@@ -1,0 +1,350 @@
+//! IPv6 clients of IPv4 targets.
+
+use bytemuck::{AnyBitPattern, NoUninit};
+use portnat_common::checksum::Sum;
+use portnat_common::flow::OTHER_FAMILY;
+use portnat_common::nat::{self, Hook, Sight};
+use portnat_common::wire::{protocol, tcp};
+use portnat_common::{
+    Bytes, Convertible, DropReason, Packet as _, Table, Tables as _, Tuple, V6, Verdict,
+};
+
+use crate::fixtures::{ACK, SYN, SYN_ACK};
+use crate::support::packet::Carries::{self, FragmentationNeeded, Sctp, Tcp, Udp, UdpUnchecked};
+use crate::support::packet::{Packet, packet};
+use crate::support::world::{World, World6};
+
+const LOOPBACK: u32 = 1;
+const CLIENT: &str = "[2001:db8:1::10]:5000";
+const HOST: &str = "[2001:db8:1::1]:8080";
+const GATEWAY: &str = "172.17.0.1:5000";
+const TARGET: &str = "172.17.0.2:80";
+
+/// A packet that can grow.
+struct Buffer(Vec<u8>);
+
+impl portnat_common::Packet for Buffer {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
+        Bytes(&mut self.0.clone()).read(offset)
+    }
+
+    fn write<T: NoUninit>(&mut self, offset: usize, value: T) -> Option<()> {
+        Bytes(&mut self.0).write(offset, value)
+    }
+
+    fn update_checksum(
+        &mut self,
+        offset: usize,
+        pseudo: Sum,
+        covered: Sum,
+        optional: bool,
+    ) -> Option<()> {
+        Bytes(&mut self.0).update_checksum(offset, pseudo, covered, optional)
+    }
+}
+
+impl Convertible for Buffer {
+    fn change_family(&mut self, l3: usize, ethertype: u16) -> Option<()> {
+        let (old, new) = if ethertype == 0x0800 {
+            (40, 20)
+        } else {
+            (20, 40)
+        };
+        // Whatever was there.
+        self.0.splice(l3..l3 + old, vec![0xee; new]);
+        self.write(12, ethertype.to_be())
+    }
+
+    fn resize(&mut self, len: usize) -> Option<()> {
+        self.0.resize(len, 0);
+        Some(())
+    }
+
+    fn store<T: NoUninit>(&mut self, offset: usize, value: &T) -> Option<()> {
+        self.write(offset, *value)
+    }
+}
+
+fn world(number: u8) -> World6 {
+    World6::new().publish(number, "::", 8080, TARGET)
+}
+
+fn sight(hook: Hook) -> Sight {
+    Sight {
+        hook,
+        l3: 14,
+        forwarded: true,
+    }
+}
+
+/// An IPv6 packet, and what becomes of it.
+fn ask(world: &World6, (hook, interface): (Hook, u32), packet: &Packet) -> (Verdict, Vec<u8>) {
+    world.interface.set(interface);
+    let mut frame = Buffer(packet.frame());
+    let verdict = nat::process::<V6, _, _>(&mut frame, sight(hook), world);
+    if verdict != Verdict::Convert {
+        return (verdict, frame.0);
+    }
+    assert_eq!(frame.0, packet.frame(), "not touched yet");
+    let verdict = nat::convert_v6(&mut frame, sight(hook), world);
+    (verdict, frame.0)
+}
+
+/// An IPv4 packet at a bridge's port, and what becomes of it.
+fn answer(world: &World6, packet: &Packet) -> (Option<Verdict>, Vec<u8>) {
+    world.interface.set(9);
+    let mut frame = Buffer(packet.frame());
+    let mut verdict = nat::answer(&frame, sight(Hook::In), world);
+    if verdict == Some(Verdict::Convert) {
+        verdict = Some(nat::convert_v4(&mut frame, sight(Hook::In), world));
+    }
+    (verdict, frame.0)
+}
+
+/// The frame as it would be after a hop, with the identification 0 where it is any number.
+fn hopped(mut frame: Vec<u8>) -> Vec<u8> {
+    let (ttl, v4) = if frame[12..14] == [8, 0] {
+        (22, true)
+    } else {
+        (21, false)
+    };
+    frame[ttl] -= 1;
+    if v4 {
+        frame[18..20].fill(0);
+        frame[24..26].fill(0);
+        let sum = portnat_common::checksum::checksum(&frame[14..34]);
+        frame[24..26].copy_from_slice(&sum.to_ne_bytes());
+    }
+    frame
+}
+
+/// What came out, with the identification 0; its checksum must have been right.
+fn normal(mut frame: Vec<u8>) -> Vec<u8> {
+    if frame[12..14] == [8, 0] {
+        assert_eq!(portnat_common::checksum::checksum(&frame[14..34]), 0);
+        frame[22] += 1;
+        return hopped(frame);
+    }
+    frame
+}
+
+fn there_and_back(
+    world: &World6,
+    at: (Hook, u32),
+    (client, host): (&str, &str),
+    (there, back): (Carries, Carries),
+) {
+    let (verdict, frame) = ask(world, at, &packet(there, client, host));
+    assert_eq!(verdict, Verdict::Redirect(World::BRIDGE));
+    assert_eq!(
+        normal(frame),
+        hopped(packet(there, GATEWAY, TARGET).frame())
+    );
+    let (verdict, frame) = answer(world, &packet(back, TARGET, GATEWAY));
+    assert_eq!(verdict, Some(Verdict::Redirect(at.1)));
+    assert_eq!(frame, hopped(packet(back, host, client).frame()));
+}
+
+#[test]
+fn there_and_back_from_outside_and_from_the_host() {
+    for (number, there, back) in [
+        (protocol::TCP, Tcp(SYN), Tcp(SYN_ACK)),
+        (protocol::UDP, Udp, Udp),
+        (protocol::SCTP, Sctp(1), Sctp(2)),
+    ] {
+        for (at, client, host) in [
+            ((Hook::In, World::UPLINK), CLIENT, HOST),
+            ((Hook::Local, LOOPBACK), "[::1]:5000", "[::1]:8080"),
+        ] {
+            let world = world(number);
+            for _ in 0..2 {
+                there_and_back(&world, at, (client, host), (there, back));
+            }
+            let records = world.records();
+            assert_eq!(records.len(), 2);
+            let across = |record: &portnat_common::FlowRecord| record.flags & OTHER_FAMILY != 0;
+            assert!(records.values().all(across));
+        }
+    }
+}
+
+/// A client from outside has to acknowledge, as any.
+#[test]
+fn a_flow_is_confirmed_and_swept_like_any() {
+    let world = world(protocol::TCP);
+    let at = (Hook::In, World::UPLINK);
+    there_and_back(&world, at, (CLIENT, HOST), (Tcp(SYN), Tcp(SYN_ACK)));
+    assert_eq!(world.records_in(Table::HalfOpen).len(), 2);
+    there_and_back(&world, at, (CLIENT, HOST), (Tcp(ACK), Tcp(ACK)));
+    assert_eq!(world.records_in(Table::Confirmed).len(), 2);
+    assert_eq!(world.records_in(Table::HalfOpen).len(), 0);
+    there_and_back(&world, at, (CLIENT, HOST), (Tcp(tcp::RST), Tcp(ACK)));
+    world.pass(242);
+    world.sweep();
+    assert_eq!(world.records().len(), 0);
+    let total = world.total(1);
+    assert_eq!((total.packets_in, total.packets_out), (3, 3));
+    world.assert_tidy("swept");
+}
+
+/// Where IPv4's tables have the client's port already it gets another.
+#[test]
+fn a_port_that_a_flow_of_ipv4_has_is_not_given_again() {
+    let world = world(protocol::UDP);
+    let (verdict, _) = ask(
+        &world,
+        (Hook::In, World::UPLINK),
+        &packet(Udp, CLIENT, HOST),
+    );
+    assert_eq!(verdict, Verdict::Redirect(World::BRIDGE));
+    let reply = world.records().into_keys().find(|key| key.src_port == 80);
+    let reply: Tuple<_> = reply.expect("the answers' entry");
+    assert_eq!(reply.dst_port, 5000);
+
+    let world = self::world(protocol::UDP);
+    world.across.borrow_mut().insert(reply);
+    let (verdict, frame) = ask(
+        &world,
+        (Hook::In, World::UPLINK),
+        &packet(Udp, CLIENT, HOST),
+    );
+    assert_eq!(verdict, Verdict::Redirect(World::BRIDGE));
+    let port = u16::from_be_bytes([frame[34], frame[35]]);
+    assert_ne!(port, 5000);
+    let back = packet(Udp, TARGET, &format!("172.17.0.1:{port}"));
+    let (verdict, frame) = answer(&world, &back);
+    assert_eq!(verdict, Some(Verdict::Redirect(World::UPLINK)));
+    assert_eq!(frame, hopped(packet(Udp, HOST, CLIENT).frame()));
+}
+
+#[test]
+fn what_cannot_be_converted_is_dropped_and_says_why() {
+    let world = world(protocol::UDP);
+    let at = (Hook::In, World::UPLINK);
+    there_and_back(&world, at, (CLIENT, HOST), (Udp, Udp));
+    let request = || packet(Udp, CLIENT, HOST);
+    let reply = || packet(Udp, TARGET, GATEWAY);
+    let dropped = Verdict::Drop;
+    let table = [
+        (request().with_options(1), DropReason::Untranslatable),
+        (request().fragment(0, true), DropReason::Fragment),
+        (reply().with_options(1), DropReason::Untranslatable),
+        (reply().fragment(0, true), DropReason::Fragment),
+        (
+            packet(UdpUnchecked, TARGET, GATEWAY),
+            DropReason::NoChecksum,
+        ),
+    ];
+    for (packet, reason) in table {
+        let verdict = if packet.src.is_ipv6() {
+            ask(&world, at, &packet).0
+        } else {
+            answer(&world, &packet).0.expect("it is ours")
+        };
+        assert_eq!(verdict, dropped(reason), "{packet:?}");
+    }
+    // The last hop.
+    let mut frame = Buffer(request().frame());
+    frame.0[21] = 1;
+    let verdict = nat::convert_v6(&mut frame, sight(Hook::In), &world);
+    assert_eq!(verdict, dropped(DropReason::HopLimit));
+    let mut frame = Buffer(reply().frame());
+    frame.0[22] = 1;
+    let verdict = nat::convert_v4(&mut frame, sight(Hook::In), &world);
+    assert_eq!(verdict, dropped(DropReason::HopLimit));
+}
+
+/// No packet may have an IPv4-mapped address, least of all one by which answers are found.
+#[test]
+fn nobody_speaks_as_the_target_over_ipv6() {
+    let world = world(protocol::UDP);
+    let at = (Hook::In, World::UPLINK);
+    there_and_back(&world, at, (CLIENT, HOST), (Udp, Udp));
+    let before = world.records();
+    let forged = packet(Udp, "[::ffff:172.17.0.2]:80", "[::ffff:172.17.0.1]:5000");
+    let (verdict, frame) = ask(&world, at, &forged);
+    assert_eq!((verdict, frame), (Verdict::Pass, forged.frame()));
+    assert_eq!(world.records(), before);
+}
+
+/// What is about a stranger's packets is not ours.
+#[test]
+fn answers_of_others_are_left_alone() {
+    let world = world(protocol::UDP);
+    let at = (Hook::In, World::UPLINK);
+    there_and_back(&world, at, (CLIENT, HOST), (Udp, Udp));
+    for stranger in [
+        packet(Udp, TARGET, "172.17.0.1:5001"),
+        packet(Udp, "172.17.0.3:80", GATEWAY),
+        packet(Tcp(ACK), TARGET, GATEWAY),
+    ] {
+        let (verdict, frame) = answer(&world, &stranger);
+        assert_eq!((verdict, frame), (None, stranger.frame()));
+    }
+}
+
+/// "Too big", about the target's packet, and "fragmentation needed", about the client's.
+#[test]
+fn errors_quote_what_their_receiver_has_sent() {
+    let world = world(protocol::UDP);
+    let at = (Hook::In, World::UPLINK);
+    there_and_back(&world, at, (CLIENT, HOST), (Udp, Udp));
+
+    let sent = packet(Udp, HOST, CLIENT).network();
+    let error = packet(
+        FragmentationNeeded,
+        "[2001:db8:9::1]:0",
+        "[2001:db8:1::1]:0",
+    );
+    let mut frame = Buffer(error.saying(&sent).frame());
+    let verdict = nat::error_v6(&mut frame, sight(Hook::In), &world);
+    assert_eq!(verdict, Some(Verdict::Redirect(World::BRIDGE)));
+    assert_eq!(frame.len(), 14 + 20 + 8 + 20 + 8);
+    assert_eq!(frame.0[12..15], [8, 0, 0x45]);
+    assert_eq!(frame.0[26..34], [172, 17, 0, 1, 172, 17, 0, 2]);
+    // MTU 1380.
+    assert_eq!(frame.0[34..36], [3, 4]);
+    assert_eq!(frame.0[38..42], [0, 0, 5, 100]);
+    let as_sent = packet(Udp, TARGET, GATEWAY).network();
+    assert_eq!(frame.0[54..66], as_sent[12..24], "addresses and ports");
+
+    let sent = packet(Udp, GATEWAY, TARGET).network();
+    let error = packet(FragmentationNeeded, "172.17.0.2:0", "172.17.0.1:0");
+    let mut frame = Buffer(error.saying(&sent).frame());
+    let verdict = nat::error_v4(&mut frame, sight(Hook::In), &world);
+    assert_eq!(verdict, Some(Verdict::Redirect(World::UPLINK)));
+    assert_eq!(frame.len(), 14 + 40 + 8 + 40 + 8);
+    assert_eq!(frame.0[12..15], [0x86, 0xdd, 0x60]);
+    // MTU 1420.
+    assert_eq!(frame.0[54..56], [2, 0]);
+    assert_eq!(frame.0[58..62], [0, 0, 5, 140]);
+    let as_sent = packet(Udp, CLIENT, HOST).network();
+    assert_eq!(frame.0[70..106], as_sent[8..44], "addresses and ports");
+    assert_eq!(frame.0[22..38], as_sent[24..40], "from the host");
+    assert_eq!(frame.0[38..54], as_sent[8..24], "to the client");
+
+    // About nobody's packet.
+    let sent = packet(Udp, GATEWAY, "172.17.0.3:80").network();
+    let error = packet(FragmentationNeeded, "172.17.0.2:0", "172.17.0.1:0").saying(&sent);
+    let mut frame = Buffer(error.frame());
+    assert_eq!(nat::error_v4(&mut frame, sight(Hook::In), &world), None);
+    assert_eq!(frame.0, error.frame());
+}
+
+/// A target behind no bridge that is known cannot be reached this way.
+#[test]
+fn without_a_bridge_there_is_no_flow() {
+    let world = World6::new().publish(protocol::UDP, "::", 8080, "10.9.8.7:80");
+    let (verdict, _) = ask(
+        &world,
+        (Hook::In, World::UPLINK),
+        &packet(Udp, CLIENT, HOST),
+    );
+    assert_eq!(verdict, Verdict::Pass);
+    assert_eq!(world.records().len(), 0);
+    assert!(world.settings().is_some());
+}
