@@ -171,7 +171,8 @@ impl Datapath {
     ) -> Result<(i32, Vec<u8>), DatapathError> {
         let mut context = [0; SK_BUFF_LEN];
         context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&came_in.to_ne_bytes());
-        let mut out = vec![0; packet.len()];
+        // An ICMP error to an IPv6 client has two headers that are 20 bytes longer.
+        let mut out = vec![0; packet.len() + 40];
         let options = TestRunOptions {
             data_in: Some(packet),
             data_out: Some(&mut out),

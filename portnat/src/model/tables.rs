@@ -127,6 +127,8 @@ impl From<Ipv6Net> for Prefix<Ip6> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn publish(desired: &mut Desired, id: u32, port: u16, address: &str, target: &str) {
@@ -137,6 +139,18 @@ mod tests {
             protocol: crate::spec::Protocol::Tcp,
             target: target.parse().expect("an address and a port"),
         });
+    }
+
+    #[test]
+    fn an_ipv4_target_of_an_ipv6_address_is_mapped_and_needs_no_forwarding() {
+        let mut desired = Desired::default();
+        publish(&mut desired, 1, 8080, "::", "172.17.0.2:80");
+        let target = desired.v6.published.values().next().expect("one").target;
+        let mapped = Ip6::from(Ipv4Addr::new(172, 17, 0, 2).to_ipv6_mapped());
+        assert_eq!(Ip6::narrow(&target), mapped);
+        assert!(!desired.uses_v6() && desired.v4.published.is_empty());
+        publish(&mut desired, 2, 8443, "::", "[fd00::2]:443");
+        assert!(desired.uses_v6());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The loaded programs under BPF_PROG_TEST_RUN: named packets go in, and what comes out is compared
 //! byte for byte. Nothing is attached anywhere. Needs root.
 
+mod across;
 mod fixtures;
 mod model;
 mod sctp;
