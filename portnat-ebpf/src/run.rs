@@ -74,7 +74,7 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
         _ => return NEXT,
     };
     match done.0 as u32 {
-        Done::REDIRECT => redirect(ctx, done.value()),
+        Done::REDIRECT => redirect::<At>(ctx, done.value()),
         Done::DROP => {
             drop_for(ctx, done.value());
             TC_ACT_SHOT
@@ -145,7 +145,13 @@ impl Done {
 /// Sends a packet on by an interface. What goes to the host itself comes in by the loopback
 /// interface.
 #[inline(always)]
-fn redirect(ctx: &TcContext, interface: u32) -> i32 {
+fn redirect<At: Place>(ctx: &TcContext, interface: u32) -> i32 {
+    // The kernel redirects nothing to a neighbour that has no link header itself, and to the
+    // loopback interface comes nothing from where there are none.
+    if At::L3 == 0 && Skb::plain(ctx).add_head(ethernet::HEADER_LEN).is_none() {
+        drop_for(ctx, DropReason::Unwritable as u32);
+        return TC_ACT_SHOT;
+    }
     let action = if interface == LOOPBACK {
         // Addressed to the interface, or the stack takes it for somebody else's.
         let mut skb = Skb::plain(ctx);

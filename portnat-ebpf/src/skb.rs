@@ -4,8 +4,8 @@ use core::ptr;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM};
 use aya_ebpf::helpers::{
-    bpf_l4_csum_replace, bpf_skb_change_proto, bpf_skb_change_tail, bpf_skb_pull_data,
-    bpf_skb_store_bytes,
+    bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_change_proto, bpf_skb_change_tail,
+    bpf_skb_pull_data, bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -69,6 +69,14 @@ impl Skb {
             unsafe { bpf_skb_pull_data(skb.skb, len as u32) };
         }
         skb
+    }
+
+    /// Puts `len` zeroes in front of a packet that has no link header.
+    #[inline(always)]
+    pub(crate) fn add_head(&mut self, len: usize) -> Option<()> {
+        // SAFETY: `skb` is this program's context.
+        let changed = unsafe { bpf_skb_change_head(self.skb, len as u32, 0) };
+        (changed == 0).then_some(())
     }
 
     /// Whether this is a bundle of SCTP packets of which each lies in a fragment of its own, behind
