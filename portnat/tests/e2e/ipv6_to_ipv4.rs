@@ -175,3 +175,24 @@ fn the_target_learns_the_path_mtu() {
     let table = daemon.stop();
     assert!(!table.contains("dropped"), "{table}");
 }
+
+/// A target that is not there: the host says so itself, once nobody has answered its ARP requests
+/// for three seconds.
+#[test]
+fn a_target_that_is_not_there_is_unreachable() {
+    let lab = Lab::builder().ipv6(true).build().expect("a lab");
+    let daemon = Daemon::run(&lab, &["-p", "[::]:8080:80@172.17.0.77"]);
+    for (from, address) in [
+        (&lab.client, Lab::HOST_V6),
+        (&lab.host, Ipv6Addr::LOCALHOST),
+    ] {
+        eventually("an error", || {
+            let answer = probe::tcp_echo(from, at(address, 8080), b"?").expect_err("nobody");
+            match answer.kind() {
+                ErrorKind::NetworkUnreachable => Ok(()),
+                _ => Err(answer),
+            }
+        });
+    }
+    daemon.stop();
+}
