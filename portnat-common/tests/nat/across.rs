@@ -1,17 +1,20 @@
 //! IPv6 clients of IPv4 targets.
 
+use std::net::Ipv4Addr;
+
 use bytemuck::{AnyBitPattern, NoUninit};
 use portnat_common::checksum::Sum;
 use portnat_common::flow::OTHER_FAMILY;
 use portnat_common::nat::{self, Hook, Sight};
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{
-    Bytes, Convertible, DropReason, Packet as _, Table, Tables as _, Tuple, V6, Verdict,
+    Bytes, Convertible, DropReason, Packet as _, Table, Tables as _, Tuple, V4, V6, Verdict,
 };
 
 use crate::fixtures::{ACK, SYN, SYN_ACK};
 use crate::support::packet::Carries::{self, FragmentationNeeded, Sctp, Tcp, Udp, UdpUnchecked};
 use crate::support::packet::{Packet, packet};
+use crate::support::racing::Racing;
 use crate::support::world::{World, World6};
 
 const LOOPBACK: u32 = 1;
@@ -347,4 +350,50 @@ fn without_a_bridge_there_is_no_flow() {
     assert_eq!(verdict, Verdict::Pass);
     assert_eq!(world.records().len(), 0);
     assert!(world.settings().is_some());
+}
+
+/// The host opens a flow of IPv4 while another CPU opens one of both families that wants the same
+/// port of the bridge's address: whenever that is, one of them gives way.
+#[test]
+fn two_families_that_open_at_once_never_share_a_port() {
+    let frame = packet(Udp, "192.0.2.1:5000", "192.0.2.1:8080").frame();
+    let key = Tuple {
+        src: Ipv4Addr::new(172, 17, 0, 2).into(),
+        dst: World::GATEWAY.into(),
+        src_port: 80,
+        dst_port: 5000,
+        protocol: protocol::UDP,
+        ..Tuple::default()
+    };
+    let mut turns = 0;
+    loop {
+        let world = World::new().publish(protocol::UDP, "0.0.0.0", 8080, TARGET);
+        world.interface.set(LOOPBACK);
+        let other = || {
+            world.across.borrow_mut().insert(key);
+            if world.records().contains_key(&key) {
+                world.across.borrow_mut().remove(&key);
+            }
+        };
+        let racing = Racing::new(&world, turns, other);
+        let mut bytes = frame.clone();
+        let verdict = nat::process::<V4, _, _>(&mut Bytes(&mut bytes), sight(Hook::Local), &racing);
+        if !racing.took_place() {
+            break;
+        }
+        let records = world.records();
+        let (ours, theirs) = (
+            records.contains_key(&key),
+            world.across.borrow().contains(&key),
+        );
+        assert!(!(ours && theirs), "before access {turns}");
+        let expected = match records.len() {
+            0 => Verdict::Drop(DropReason::FlowEnding),
+            2 => Verdict::Redirect(World::BRIDGE),
+            halves => panic!("{halves} entries are left, before access {turns}"),
+        };
+        assert_eq!(verdict, expected, "before access {turns}");
+        turns += 1;
+    }
+    assert!(turns > 10);
 }
