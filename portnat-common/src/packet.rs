@@ -57,6 +57,14 @@ pub trait Convertible: Packet {
     /// Makes the packet so long, in bytes: cut off at its end, or with zeroes there.
     fn resize(&mut self, len: usize) -> Option<()>;
 
+    /// The payload in bytes of each packet that this one is to be cut into by the device; 0 if it is
+    /// one packet.
+    fn segment(&self) -> usize;
+
+    /// The longest network packet in bytes that the interface with this index takes; `None` where
+    /// the kernel does not say.
+    fn mtu(&self, interface: u32) -> Option<usize>;
+
     /// As [`Packet::write`], for what was never covered by any checksum difference.
     fn store<T: NoUninit>(&mut self, offset: usize, value: &T) -> Option<()>;
 }

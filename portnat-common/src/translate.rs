@@ -194,6 +194,19 @@ pub fn meaning_in_v4(error: &icmp::Error) -> Option<Meaning> {
     }
 }
 
+/// What says to an IPv4 sender that its packets, made into ones of IPv6, do not fit in a link with
+/// this MTU in bytes (section 4).
+#[inline(always)]
+#[must_use]
+pub const fn too_big(mtu: usize) -> Meaning {
+    let mtu = (mtu as u32).saturating_sub(LONGER);
+    Meaning {
+        kind: icmp::UNREACHABLE_V4,
+        code: 4,
+        value: if mtu > 0xffff { 0xffff } else { mtu },
+    }
+}
+
 /// An ICMPv4 error with as much of a packet as it must quote (RFC 792).
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]

@@ -4,8 +4,8 @@ use core::ptr;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM};
 use aya_ebpf::helpers::{
-    bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_change_proto, bpf_skb_change_tail,
-    bpf_skb_pull_data, bpf_skb_store_bytes,
+    bpf_check_mtu, bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_change_proto,
+    bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -18,6 +18,10 @@ use crate::maps::{FORGOTTEN, SETTINGS};
 
 /// The kernel's `GSO_BY_FRAGS`: there is no one size of segments.
 const GSO_BY_FRAGS: u32 = 0xffff;
+
+/// Whether the kernel has `bpf_check_mtu`, as it has since Linux 5.12; set by userspace.
+#[unsafe(no_mangle)]
+static KNOWS_MTU: u8 = 0;
 
 /// An skb whose headers are read and written in place.
 ///
@@ -132,6 +136,26 @@ impl Convertible for Skb {
         // SAFETY: `skb` is this program's context.
         let changed = unsafe { bpf_skb_change_tail(self.skb, len as u32, 0) };
         (changed == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn segment(&self) -> usize {
+        // SAFETY: `skb` is this program's context, which the verifier lets us read.
+        unsafe { (*self.skb).gso_size as usize }
+    }
+
+    #[inline(always)]
+    fn mtu(&self, interface: u32) -> Option<usize> {
+        // SAFETY: a static of our own. Userspace sets it in the object before it is loaded, which
+        // the compiler does not know and the verifier does: it does not look at dead branches.
+        if unsafe { (&raw const KNOWS_MTU).read_volatile() } == 0 {
+            return None;
+        }
+        let mut mtu = 0;
+        // SAFETY: `skb` is this program's context. What fits and what does not is told the same
+        // MTU; there is none where there is no such interface.
+        let result = unsafe { bpf_check_mtu(self.skb.cast(), interface, &mut mtu, 0, 0) };
+        (result >= 0).then_some(mtu as usize)
     }
 
     #[inline(always)]

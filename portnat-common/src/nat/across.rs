@@ -5,16 +5,16 @@
 //! other. What differs is here: how a target's IPv4 packet finds the flow, and that packets become
 //! ones of the other family, with new headers (RFC 7915, see [`crate::translate`]).
 
-use crate::address::{Address, Ip6, map, unmap};
+use crate::address::{Address, Ip4, Ip6, map, unmap};
 use crate::family::{Family, Fragment, Network, V4, V6};
 use crate::flow::{Direction, Flow};
 use crate::headers::{Transport, tuple};
 use crate::packet::{Convertible, Packet};
 use crate::tables::{Table, Tables};
-use crate::translate::{difference, to_v4, to_v6};
+use crate::translate::{ErrorV4, Meaning, difference, to_v4, to_v6, too_big};
 use crate::tuple::Tuple;
 use crate::verdict::{DropReason, Verdict};
-use crate::wire::{ipv4, ipv6, protocol};
+use crate::wire::{ipv4, ipv6, protocol, tcp};
 
 use super::half::{Evidence, follow};
 use super::life::{Life, life, twin_of};
@@ -58,7 +58,7 @@ pub fn answer<P: Packet, T: Tables<V6>>(packet: &P, sight: Sight, tables: &T) ->
 
 /// The key under which an IPv4 answer's flow is.
 #[inline(always)]
-fn mapped(network: &Network<crate::Ip4>, transport: &Transport) -> Tuple<Ip6> {
+fn mapped(network: &Network<Ip4>, transport: &Transport) -> Tuple<Ip6> {
     Tuple {
         src: Ip6::narrow(&map(network.src)),
         dst: Ip6::narrow(&map(network.dst)),
@@ -159,6 +159,23 @@ pub fn convert_v4<P: Convertible, T: Tables<V6>>(
     if header.ttl <= 1 {
         return Verdict::Drop(DropReason::HopLimit);
     }
+    let payload = network.end.wrapping_sub(l4);
+    if let Some(mtu) = packet.mtu(flow.interface) {
+        let longest = match packet.segment() {
+            0 => payload,
+            segment => segment + packet.read(l4).map_or(0, |tcp: tcp::Header| tcp.len()),
+        };
+        if longest + size_of::<ipv6::Header>() > mtu {
+            let meaning = too_big(mtu);
+            return refuse(
+                packet,
+                sight.l3,
+                (header, l4),
+                meaning,
+                tables.bridge_v4(network.src),
+            );
+        }
+    }
     // The pseudo header alone would make one, and the payload is out of reach.
     if network.protocol == protocol::UDP && packet.read(transport.checksum_at) == Some(0_u16) {
         return Verdict::Drop(DropReason::NoChecksum);
@@ -166,7 +183,7 @@ pub fn convert_v4<P: Convertible, T: Tables<V6>>(
     let translation = &flow.translation;
     let (src, dst) = (Ip6::narrow(&translation.src), Ip6::narrow(&translation.dst));
     let addresses = difference((&network.src, &network.dst), (&src, &dst));
-    let Some(new) = to_v6(&header, (src, dst), network.end.wrapping_sub(l4)) else {
+    let Some(new) = to_v6(&header, (src, dst), payload) else {
         return FAILED;
     };
     if write_transport(packet, &tuple, &transport, translation, addresses).is_none() {
@@ -178,5 +195,27 @@ pub fn convert_v4<P: Convertible, T: Tables<V6>>(
     match converted {
         Some(()) => Verdict::Redirect(flow.interface),
         None => FAILED,
+    }
+}
+
+/// Tells a target what is wrong with its packet, as the bridge's address to which it was sent.
+#[inline(always)]
+fn refuse<P: Convertible>(
+    packet: &mut P,
+    l3: usize,
+    (header, l4): (ipv4::Header, usize),
+    meaning: Meaning,
+    bridge: Option<(u32, Ip4)>,
+) -> Verdict {
+    let (Some(transport), Some((interface, _))) = (packet.read(l4), bridge) else {
+        return Verdict::Drop(DropReason::Untranslatable);
+    };
+    let error = ErrorV4::new(meaning, header, transport);
+    let written = packet
+        .resize(l3 + size_of::<ErrorV4>())
+        .and_then(|()| packet.store(l3, &error));
+    match written {
+        Some(()) => Verdict::Redirect(interface),
+        None => Verdict::Drop(DropReason::Unwritable),
     }
 }

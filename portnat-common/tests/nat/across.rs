@@ -67,6 +67,14 @@ impl Convertible for Buffer {
         Some(())
     }
 
+    fn segment(&self) -> usize {
+        0
+    }
+
+    fn mtu(&self, interface: u32) -> Option<usize> {
+        (interface == World::UPLINK).then_some(1400)
+    }
+
     fn store<T: NoUninit>(&mut self, offset: usize, value: &T) -> Option<()> {
         self.write(offset, *value)
     }
@@ -396,4 +404,26 @@ fn two_families_that_open_at_once_never_share_a_port() {
         turns += 1;
     }
     assert!(turns > 10);
+}
+
+/// IPv6's header is longer: what the target can send and the client's link cannot take.
+#[test]
+fn a_target_is_told_what_fits() {
+    let world = world(protocol::UDP);
+    let at = (Hook::In, World::UPLINK);
+    there_and_back(&world, at, (CLIENT, HOST), (Udp, Udp));
+    let reply = |length: usize| packet(Udp, TARGET, GATEWAY).saying(&vec![0; length]);
+    let (verdict, frame) = answer(&world, &reply(1400 - 48));
+    assert_eq!(verdict, Some(Verdict::Redirect(World::UPLINK)));
+    assert_eq!(frame.len(), 14 + 1400);
+
+    let long = reply(1400 - 48 + 1);
+    let (verdict, frame) = answer(&world, &long);
+    assert_eq!(verdict, Some(Verdict::Redirect(World::BRIDGE)));
+    assert_eq!(frame.len(), 14 + 20 + 8 + 20 + 8);
+    assert_eq!(frame[26..34], [172, 17, 0, 1, 172, 17, 0, 2]);
+    // MTU 1380.
+    assert_eq!(frame[34..36], [3, 4]);
+    assert_eq!(frame[38..42], [0, 0, 5, 100]);
+    assert_eq!(frame[42..], long.network()[..28]);
 }

@@ -196,3 +196,21 @@ fn a_target_that_is_not_there_is_unreachable() {
     }
     daemon.stop();
 }
+
+/// A link of the host's that is narrower than the client knows: the host tells the target itself.
+#[test]
+fn the_target_learns_the_mtu_of_the_way_out() {
+    let lab = Lab::builder().ipv6(true).build().expect("a lab");
+    let container = &lab.containers[0];
+    let _web = tcp_server(&container.namespace, container.address, 80);
+    lab.host.links().set_mtu(Lab::UPLINK, 1400).expect("set");
+    let daemon = Daemon::run(&lab, &PUBLISH);
+    let gateway = IpAddr::from(lab.bridges[0].gateway);
+    assert_eq!(heard_mtu(&container.namespace, gateway), None);
+    let sent = payload(MEGABYTE);
+    let answer = probe::tcp_echo(&lab.client, at(Lab::HOST_V6, 8080), &sent);
+    assert!(answer.expect("all of it") == sent, "something else");
+    assert_eq!(heard_mtu(&container.namespace, gateway), Some(1380));
+    let table = daemon.stop();
+    assert!(!table.contains("dropped"), "{table}");
+}
