@@ -29,6 +29,32 @@ pub type Ip6 = Ip<4>;
 /// Room for an address of any family: an IPv4 address is the first word, the others are zero.
 pub type Wide = [u32; 4];
 
+/// The third word of an IPv4-mapped address.
+const MAPPED: u32 = 0xffff_u32.to_be();
+
+/// The IPv4-mapped address (RFC 4291 section 2.5.5.2), as which IPv6 tables hold an IPv4 address. No
+/// packet has one, see [`Ip6::is_mapped`].
+#[inline(always)]
+#[must_use]
+pub const fn map(address: Ip4) -> Wide {
+    [0, 0, MAPPED, address.0[0]]
+}
+
+/// The IPv4 address that `wide` maps; any number if it is no such address.
+#[inline(always)]
+#[must_use]
+pub const fn unmap(wide: &Wide) -> Ip4 {
+    Ip([wide[3]])
+}
+
+/// Whether an address in IPv6's room is an IPv4-mapped one.
+#[inline(always)]
+#[must_use]
+pub const fn is_mapped(wide: &Wide) -> bool {
+    // Without branches, for the verifier's sake.
+    wide[0] | wide[1] | (wide[2] ^ MAPPED) == 0
+}
+
 /// What an address is to us; it can be several things.
 pub mod role {
     /// One of the host's own.
@@ -122,6 +148,14 @@ impl Ip6 {
         u16::from_be_bytes([high, low])
     }
 
+    /// Whether this is an IPv4-mapped address (::ffff:0:0/96), which must not be in any packet: Linux
+    /// drops such packets too.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_mapped(self) -> bool {
+        is_mapped(&self.0)
+    }
+
     /// Whether this is ::1.
     #[inline(always)]
     #[must_use]
@@ -166,5 +200,24 @@ mod tests {
         assert_eq!(address.first_group(), 0x2001);
         assert_eq!(Ipv6Addr::from(Ip6::narrow(&address.widen())), text);
         assert!(Ip6::from(Ipv6Addr::LOCALHOST).is_loopback() && !address.is_loopback());
+    }
+
+    #[test]
+    fn an_ipv4_address_in_the_tables_of_ipv6() {
+        let v4 = Ipv4Addr::new(172, 17, 0, 2);
+        let mapped = map(v4.into());
+        assert_eq!(Ipv6Addr::from(Ip6::narrow(&mapped)), v4.to_ipv6_mapped());
+        assert_eq!(Ipv4Addr::from(unmap(&mapped)), v4);
+        assert!(is_mapped(&mapped));
+        for other in [
+            "::",
+            "::1",
+            "::172.17.0.2",
+            "64:ff9b::172.17.0.2",
+            "1::ffff:172.17.0.2",
+        ] {
+            let other: Ipv6Addr = other.parse().expect("an address");
+            assert!(!Ip6::from(other).is_mapped(), "{other}");
+        }
     }
 }

@@ -22,6 +22,13 @@ impl Sum {
         Sum(sum as u32 + (sum >> 32) as u32)
     }
 
+    /// The sum of these, in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(words: &[u32]) -> Sum {
+        words.iter().fold(Sum::ZERO, |sum, word| sum.add(*word))
+    }
+
     /// This difference and the replacement of `old` by `new`, two words in memory order.
     #[inline(always)]
     #[must_use]

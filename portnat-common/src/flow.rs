@@ -38,6 +38,15 @@ impl Translation {
         }
     }
 
+    /// Makes this the same as another. Word by word: a copy as a whole would be a loop over its bytes.
+    #[inline(always)]
+    pub fn become_as(&mut self, other: &Translation) {
+        let ([a, b, c, d], [e, f, g, h]) = (other.src, other.dst);
+        let (src_port, dst_port) = (other.src_port, other.dst_port);
+        (self.src, self.dst) = ([a, b, c, d], [e, f, g, h]);
+        (self.src_port, self.dst_port) = (src_port, dst_port);
+    }
+
     /// Whether both are the same. Without a branch: the verifier would follow each.
     #[inline(always)]
     #[must_use]
@@ -81,7 +90,8 @@ pub const REPLY: u32 = 1;
 /// [`Flow::flags`]: the other direction is seen at the same side as this one, because both ends are
 /// rewritten where a packet comes in.
 pub const SAME_SIDE: u32 = 1 << 1;
-/// [`Flow::flags`]: the other direction is in the other address family's table.
+/// [`Flow::flags`]: the flow is between an IPv6 client and an IPv4 target. Both entries are in the
+/// tables of IPv6, where the IPv4 ends have IPv4-mapped addresses ([`crate::address::map`]).
 pub const OTHER_FAMILY: u32 = 1 << 2;
 /// [`Flow::flags`]: the entry is in the half-open table.
 pub const HALF_OPEN: u32 = 1 << 3;

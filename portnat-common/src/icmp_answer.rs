@@ -23,12 +23,8 @@ const TRANSPORT_QUOTED: usize = 8;
 /// What an ICMP error says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IcmpError<A> {
-    /// Type of the message.
-    pub kind: u8,
-    /// What is wrong exactly.
-    pub code: u8,
-    /// The other half of its header, as a number: an MTU, or 0.
-    pub rest: u32,
+    /// Its header, with a checksum of 0.
+    pub says: icmp::Error,
     /// The address that it comes from.
     pub source: A,
 }
@@ -41,9 +37,7 @@ impl<A> IcmpError<A> {
     pub fn prohibited<F: Family<Address = A>>(source: A) -> Self {
         let (kind, code) = F::PROHIBITED;
         IcmpError {
-            kind,
-            code,
-            rest: 0,
+            says: icmp::Error::new(kind, code, 0),
             source,
         }
     }
@@ -55,9 +49,7 @@ impl<A> IcmpError<A> {
     pub fn too_big<F: Family<Address = A>>(mtu: u16, source: A) -> Self {
         let (kind, code) = F::TOO_BIG;
         IcmpError {
-            kind,
-            code,
-            rest: mtu as u32,
+            says: icmp::Error::new(kind, code, mtu as u32),
             source,
         }
     }
@@ -157,8 +149,8 @@ pub fn write<F: Family, P: Packet>(
     let length = quotation.packet_len::<F>() - F::HEADER_LEN;
     F::write_header(packet, l3, F::ICMP, (error.source, receiver), length as u16)?;
 
-    let mut header = icmp::ErrorHeader::new(error.kind, error.code, error.rest);
-    let [first, rest] = header.words();
+    let mut header = error.says;
+    let [first, rest]: [u32; 2] = bytemuck::cast(header);
     let mut sum = Sum::ZERO.add(first).add(rest);
     if F::ICMP_PSEUDO_HEADER {
         // RFC 8200 section 8.1.

@@ -34,6 +34,18 @@ pub trait Packet {
     /// Says by which interface the packet is to go, where it is to go past the stack.
     fn redirect(&mut self, interface: u32);
 
+    /// The longest network packet in bytes that the interface with this index takes; `None` where
+    /// the kernel does not say.
+    fn mtu(&self, interface: u32) -> Option<usize>;
+
+    /// The payload in bytes of each packet that this one is to be cut into by the device; 0 if it is
+    /// one packet.
+    fn segment(&self) -> usize;
+
+    /// Says how long a network packet may be in bytes, of one that is dropped because it is longer
+    /// ([`crate::DropReason::TooBig`]).
+    fn take_at_most(&mut self, mtu: usize);
+
     /// Brings the transport checksum at `offset` up to date.
     ///
     /// `pseudo` is the difference in the pseudo header (addresses), `covered` the one in the bytes
@@ -48,6 +60,20 @@ pub trait Packet {
         covered: Sum,
         optional: bool,
     ) -> Option<()>;
+}
+
+/// A packet that can become one of the other address family.
+pub trait Convertible: Packet {
+    /// Makes the IPv4 header at `l3` without options room for an IPv6 header, or the other way
+    /// round, as `ethertype` says (host byte order); what is behind it moves along. What lies in
+    /// that room is undefined. Where there is a link header it names the new family.
+    fn change_family(&mut self, l3: usize, ethertype: u16) -> Option<()>;
+
+    /// Makes the packet so long, in bytes: cut off at its end, or with zeroes there.
+    fn resize(&mut self, len: usize) -> Option<()>;
+
+    /// As [`Packet::write`], for what was never covered by any checksum difference.
+    fn store<T: NoUninit>(&mut self, offset: usize, value: &T) -> Option<()>;
 }
 
 /// A packet in plain memory.
@@ -74,6 +100,16 @@ impl Packet for Bytes<'_> {
 
     /// Memory goes nowhere.
     fn redirect(&mut self, _interface: u32) {}
+
+    fn mtu(&self, _interface: u32) -> Option<usize> {
+        None
+    }
+
+    fn segment(&self) -> usize {
+        0
+    }
+
+    fn take_at_most(&mut self, _mtu: usize) {}
 
     fn update_checksum(
         &mut self,

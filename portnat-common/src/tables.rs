@@ -1,6 +1,6 @@
 //! What the NAT asks of the world: tables, a clock and dice.
 
-use crate::address::role;
+use crate::address::{Ip4, role};
 use crate::family::Family;
 use crate::flow::{Flow, FlowRecord};
 use crate::fragment::Fragments;
@@ -121,8 +121,16 @@ pub trait Tables<F: Family>: Fragments {
     /// address and port, and what comes back has the host's as its target.
     fn published_back(&self, key: &PublishedKey<F::Address>) -> Option<&Published>;
 
-    /// Whether a socket of the host would take a packet with this tuple.
+    /// Whether a socket of the host would take a packet with this tuple, or a flow that
+    /// [`Tables::is_across`] knows.
     fn is_in_use(&self, tuple: &Tuple<F::Address>) -> bool;
+
+    /// Whether a packet with this tuple belongs to a flow in the other family's tables. One with
+    /// IPv4 addresses may be the answer from the target of an IPv6 client.
+    fn is_across(&self, tuple: &Tuple<F::Address>) -> bool;
+
+    /// The bridge that an IPv4 target is behind, and the bridge's IPv4 address.
+    fn bridge_v4(&self, target: Ip4) -> Option<(u32, Ip4)>;
 
     /// Whether this port is published on any address; costs no hash look-up.
     fn port_is_published(&self, protocol: u8, port: u16) -> bool;

@@ -14,6 +14,9 @@ pub enum Verdict {
     Redirect,
     /// A fragment that waits for its datagram's first: it has been copied, and the copy will come.
     Held,
+    /// Of a flow between an IPv6 client and an IPv4 target, counted and not rewritten yet: that is
+    /// [`crate::nat::convert_v6`]'s and [`crate::nat::convert_v4`]'s.
+    Convert,
     /// Must not go on. The packet may be altered by half and is never seen by anybody.
     Drop(DropReason),
 }
@@ -74,6 +77,15 @@ drop_reasons! {
     InsideSource = 11, "inside-source";
     /// A container has as many flows as one may have (RFC 6888 REQ-4).
     ContainerLimit = 12, "container-limit";
+    /// A packet that cannot become one of the other address family: it has extension headers or
+    /// options, or the kernel does not convert it.
+    Untranslatable = 13, "untranslatable";
+    /// An IPv6 client's or its IPv4 target's packet whose hops are used up.
+    HopLimit = 14, "hop-limit";
+    /// UDP without a checksum, which IPv6 must have (RFC 7915 section 4.5).
+    NoChecksum = 15, "no-checksum";
+    /// It does not fit in the link that it is redirected to; its sender is told what does.
+    TooBig = 16, "too-big";
 }
 
 impl DropReason {

@@ -1,17 +1,13 @@
 //! A packet is answered with an ICMP error about it, which takes the packet's place.
 
-use core::ptr::null_mut;
-
-use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC};
-use aya_ebpf::helpers::{
-    bpf_redirect_neigh, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail,
-    bpf_skb_pull_data,
-};
+use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
+use aya_ebpf::helpers::{bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_pull_data};
 use aya_ebpf::programs::TcContext;
 use portnat_common::icmp_answer::{self, IcmpError, MOST_QUOTED, Quotation};
 use portnat_common::wire::ethernet;
-use portnat_common::{Family, Tables};
+use portnat_common::{Family, Packet, Tables};
 
+use crate::fragments::passing;
 use crate::maps::{ALLOWANCE, QUOTATION};
 use crate::skb::Skb;
 use crate::tables::{Mapped, Maps, ticks};
@@ -21,48 +17,81 @@ const CUT: usize = ethernet::HEADER_LEN + MOST_QUOTED + 2;
 /// What is cut out afterwards.
 const CUT_AGAIN: usize = 4;
 
+/// What an error says, and where it is sent.
+struct Answer<A> {
+    error: IcmpError<A>,
+    /// Index of the interface that it goes by.
+    interface: u32,
+}
+
 /// Tells the container that sent the packet that there is no room for its flow: the packet becomes
-/// the error and goes back by the bridge that the container is behind. Dropped where that is not
-/// possible, or there were too many. Its network header lies at `L3`.
+/// the error, for who is redirected then. `false` where that is not possible or there were too many.
 #[inline(never)]
-pub(crate) fn refuse<F: Mapped, const L3: usize>(ctx: &TcContext) -> i32
+pub(crate) fn refuse<F: Mapped, const L3: usize>(ctx: &TcContext) -> bool
 where
     Maps: Tables<F>,
 {
-    refused::<F, L3>(ctx).unwrap_or(TC_ACT_SHOT)
+    answer::<F, L3>(ctx, |tables, quotation| {
+        let bridge = bridge_of::<F>(tables, quotation)?;
+        // As the host's own errors do, it comes from the host's address there.
+        let source = tables
+            .egress_address(bridge)
+            .or_else(|| tables.egress_address(tables.interface()))?;
+        Some(Answer {
+            error: IcmpError::prohibited::<F>(source),
+            interface: bridge,
+        })
+    })
+    .is_some()
 }
 
+/// Tells who sent the packet how long it may be, as whom it was sent to. `false` as in [`refuse`].
+#[inline(never)]
+pub(crate) fn refuse_length<F: Mapped, const L3: usize>(ctx: &TcContext) -> bool
+where
+    Maps: Tables<F>,
+{
+    answer::<F, L3>(ctx, |tables, quotation| {
+        let mtu = passing()?.mtu();
+        let source = F::network(&Skb::new::<F>(ctx), L3)?.dst;
+        Some(Answer {
+            error: IcmpError::too_big::<F>(mtu as u16, source),
+            // A container's packet is seen at a port of the bridge.
+            interface: bridge_of::<F>(tables, quotation).unwrap_or(tables.interface()),
+        })
+    })
+    .is_some()
+}
+
+/// The bridge that the sender is behind.
 #[inline(always)]
-fn refused<F: Mapped, const L3: usize>(ctx: &TcContext) -> Option<i32>
+fn bridge_of<F: Family>(tables: &Maps, quotation: &Quotation) -> Option<u32>
+where
+    Maps: Tables<F>,
+{
+    let bridge = Tables::<F>::subnet(tables, &quotation.sender())?.bridge;
+    (bridge != 0).then_some(bridge)
+}
+
+/// Puts an error in the packet's place, and says where it goes.
+#[inline(always)]
+fn answer<F: Mapped, const L3: usize>(
+    ctx: &TcContext,
+    answer: impl FnOnce(&Maps, &Quotation) -> Option<Answer<F::Address>>,
+) -> Option<()>
 where
     Maps: Tables<F>,
 {
     let (tables, quotation) = (Maps::at(ctx), quotation()?);
-    icmp_answer::quote::<F, _>(&Skb::new::<F>(ctx), L3, quotation)?;
-    let bridge = tables.subnet(&quotation.sender())?.bridge;
-    if bridge == 0 {
+    let skb = &mut Skb::new::<F>(ctx);
+    icmp_answer::quote::<F, _>(skb, L3, quotation)?;
+    let answer = answer(&tables, quotation)?;
+    if !may_answer::<F>(&tables) {
         return None;
     }
-    // As the host's own errors do, it comes from the host's address there.
-    let source = tables
-        .egress_address(bridge)
-        .or_else(|| tables.egress_address(tables.interface()))?;
-    if !may_answer(&tables) {
-        return None;
-    }
-    become_error::<F, L3>(ctx, &IcmpError::prohibited::<F>(source), quotation)?;
-    if L3 == 0 {
-        // What goes to a neighbour has a link header, which the neighbour's replaces.
-        // SAFETY: the program's context.
-        let grown = unsafe { bpf_skb_change_head(ctx.skb.skb, ethernet::HEADER_LEN as u32, 0) };
-        if grown != 0 {
-            return None;
-        }
-    }
-    // SAFETY: without parameters the neighbour is looked up by the destination. Since 5.10 (commit
-    // b4ab31414970).
-    let redirected = unsafe { bpf_redirect_neigh(bridge, null_mut(), 0, 0) } as i32;
-    (redirected == TC_ACT_REDIRECT).then_some(redirected)
+    become_error::<F, L3>(ctx, &answer.error, quotation)?;
+    skb.redirect(answer.interface);
+    Some(())
 }
 
 /// Room for what is quoted.
@@ -85,7 +114,7 @@ fn may_answer<F: Family>(tables: &impl Tables<F>) -> bool {
 /// Puts the error in place of the packet of which it quotes what `quotation` holds. `None` if the
 /// kernel has no memory; the packet is good for nothing then.
 #[inline(always)]
-pub(crate) fn become_error<F: Family, const L3: usize>(
+fn become_error<F: Family, const L3: usize>(
     ctx: &TcContext,
     error: &IcmpError<F::Address>,
     quotation: &Quotation,

@@ -20,6 +20,8 @@ impl Done {
     pub(crate) const FRAGMENT: u32 = 5;
     /// It waits.
     pub(crate) const HELD: u32 = 6;
+    /// It is to become a packet of the other address family.
+    pub(crate) const CONVERT: u32 = 7;
 
     #[inline(always)]
     pub(crate) const fn new(what: u32, value: u32) -> Self {
@@ -44,6 +46,7 @@ impl Done {
             Verdict::Pass | Verdict::Translated => Done::plain(Done::NEXT),
             Verdict::Redirect => Done::plain(Done::REDIRECT),
             Verdict::Held => Done::plain(Done::HELD),
+            Verdict::Convert => Done::plain(Done::CONVERT),
             Verdict::Drop(reason) => Done::new(Done::DROP, reason as u32),
         }
     }

@@ -69,8 +69,8 @@ pub(crate) struct Passing {
     fragment: u32,
     /// Index of the interface that it is redirected to.
     interface: u32,
-    /// Always zero.
-    padding: u32,
+    /// How long a network packet may be in bytes, if it is too long.
+    mtu: u32,
 }
 
 const _: () = assert!(size_of::<Passing>() == size_of::<First>() + 24);
@@ -111,6 +111,20 @@ impl Passing {
     pub(crate) fn interface(&self) -> u32 {
         // SAFETY: as above.
         unsafe { (&raw const self.interface).read_volatile() }
+    }
+
+    /// Says how long it may be.
+    #[inline(always)]
+    pub(crate) fn set_mtu(&mut self, mtu: u32) {
+        // SAFETY: as above.
+        unsafe { (&raw mut self.mtu).write_volatile(mtu) }
+    }
+
+    /// How long it may be.
+    #[inline(always)]
+    pub(crate) fn mtu(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (&raw const self.mtu).read_volatile() }
     }
 
     /// Says whether it is a fragment.

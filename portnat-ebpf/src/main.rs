@@ -10,6 +10,7 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "see above; the compiler is pinned")]
 
+mod across;
 mod answer;
 mod done;
 mod fragments;

@@ -1,10 +1,9 @@
 //! Where programs are attached.
 
-use aya_ebpf::bindings::TC_ACT_SHOT;
 use aya_ebpf::programs::TcContext;
-use portnat_common::Tables;
 use portnat_common::nat::Hook;
 use portnat_common::wire::ethernet;
+use portnat_common::{DropReason, Tables};
 
 use crate::answer;
 use crate::tables::{Mapped, Maps};
@@ -16,13 +15,11 @@ pub(crate) trait Place {
     /// Where the network header lies, in bytes.
     const L3: usize;
 
-    /// What becomes of a packet whose flow was refused.
-    fn refuse<F: Mapped>(_ctx: &TcContext) -> i32
+    /// Puts an ICMP error in the place of a packet that is dropped for this reason, and says where it
+    /// is to go; or does nothing and returns `false`.
+    fn answer<F: Mapped>(ctx: &TcContext, reason: u32) -> bool
     where
-        Maps: Tables<F>,
-    {
-        TC_ACT_SHOT
-    }
+        Maps: Tables<F>;
 }
 
 /// Where packets come in; their network header lies at `L3`.
@@ -40,6 +37,14 @@ pub(crate) struct Inside<const L3: usize>;
 impl<const AT: usize> Place for In<AT> {
     const HOOK: Hook = Hook::In;
     const L3: usize = AT;
+
+    #[inline(always)]
+    fn answer<F: Mapped>(ctx: &TcContext, reason: u32) -> bool
+    where
+        Maps: Tables<F>,
+    {
+        reason == DropReason::TooBig as u32 && answer::refuse_length::<F, AT>(ctx)
+    }
 }
 
 impl<const AT: usize> Place for Outside<AT> {
@@ -47,20 +52,45 @@ impl<const AT: usize> Place for Outside<AT> {
     const L3: usize = AT;
 
     #[inline(always)]
-    fn refuse<F: Mapped>(ctx: &TcContext) -> i32
+    fn answer<F: Mapped>(ctx: &TcContext, reason: u32) -> bool
     where
         Maps: Tables<F>,
     {
-        answer::refuse::<F, AT>(ctx)
+        is_refusal(reason) && answer::refuse::<F, AT>(ctx)
     }
 }
 
 impl<const AT: usize> Place for Inside<AT> {
     const HOOK: Hook = Hook::Inside;
     const L3: usize = AT;
+
+    #[inline(always)]
+    fn answer<F: Mapped>(_ctx: &TcContext, _reason: u32) -> bool
+    where
+        Maps: Tables<F>,
+    {
+        false
+    }
 }
 
 impl Place for Local {
     const HOOK: Hook = Hook::Local;
     const L3: usize = ethernet::HEADER_LEN;
+
+    #[inline(always)]
+    fn answer<F: Mapped>(ctx: &TcContext, reason: u32) -> bool
+    where
+        Maps: Tables<F>,
+    {
+        reason == DropReason::TooBig as u32
+            && answer::refuse_length::<F, { ethernet::HEADER_LEN }>(ctx)
+    }
+}
+
+/// Whether this is the number of a reason that [`DropReason::is_refusal`], which takes the reason.
+#[inline(always)]
+fn is_refusal(reason: u32) -> bool {
+    DropReason::ALL
+        .iter()
+        .any(|known| *known as u32 == reason && known.is_refusal())
 }

@@ -10,6 +10,7 @@ use portnat_common::nat::{self, Hook, Opening, Sight};
 use portnat_common::wire::ethernet;
 use portnat_common::{DropReason, Family, Fragments as _, Packet, Tables, Tuple, V4, V6, Verdict};
 
+use crate::across;
 use crate::done::Done;
 use crate::fragments::passing;
 use crate::maps::DROPS;
@@ -36,16 +37,20 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
         _ => return NEXT,
     };
     match done.0 as u32 {
-        Done::REDIRECT => redirect(ctx),
+        Done::REDIRECT => redirect::<At>(ctx),
         // TCX knows no verdict for what was taken and not dropped.
         Done::HELD => TC_ACT_SHOT,
         Done::DROP => {
             drop_for(ctx, done.value());
-            match ethertype(ctx) {
-                _ if !is_refusal(done.value()) => TC_ACT_SHOT,
-                Some(V4::ETHERTYPE) => At::refuse::<V4>(ctx),
-                Some(V6::ETHERTYPE) => At::refuse::<V6>(ctx),
-                _ => TC_ACT_SHOT,
+            let is_answered = match ethertype(ctx) {
+                Some(V4::ETHERTYPE) => At::answer::<V4>(ctx, done.value()),
+                Some(V6::ETHERTYPE) => At::answer::<V6>(ctx, done.value()),
+                _ => false,
+            };
+            if is_answered {
+                redirect::<At>(ctx)
+            } else {
+                TC_ACT_SHOT
             }
         }
         _ => NEXT,
@@ -55,7 +60,13 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
 /// Sends a packet on by an interface. What goes to the host itself comes in by the loopback
 /// interface.
 #[inline(always)]
-fn redirect(ctx: &TcContext) -> i32 {
+fn redirect<At: Place>(ctx: &TcContext) -> i32 {
+    // The kernel redirects nothing to a neighbour that has no link header itself, and to the
+    // loopback interface comes nothing from where there are none.
+    if At::L3 == 0 && Skb::plain(ctx).add_head(ethernet::HEADER_LEN).is_none() {
+        drop_for(ctx, DropReason::Unwritable as u32);
+        return TC_ACT_SHOT;
+    }
     let interface = passing().map_or(0, |passing| passing.interface());
     let action = if interface == LOOPBACK {
         // Addressed to the interface, or the stack takes it for somebody else's.
@@ -71,15 +82,6 @@ fn redirect(ctx: &TcContext) -> i32 {
         unsafe { bpf_redirect_neigh(interface, ptr::null_mut(), 0, 0) }
     };
     action as i32
-}
-
-/// Whether this is the number of a reason that [`DropReason::is_refusal`].
-#[inline(always)]
-fn is_refusal(reason: u32) -> bool {
-    const FULL: u32 = DropReason::FlowTableFull as u32;
-    const EXHAUSTED: u32 = DropReason::PortsExhausted as u32;
-    const LIMIT: u32 = DropReason::ContainerLimit as u32;
-    matches!(reason, FULL | EXHAUSTED | LIMIT)
 }
 
 /// Counts a drop.
@@ -107,14 +109,16 @@ fn drop_for(ctx: &TcContext, reason: u32) {
     );
 }
 
-/// As [`nat::process`], each step a function of its own to the kernel, with a stack of its own.
+/// As [`nat::process`], each step a function of its own to the kernel, with a stack of its own; and
+/// what belongs to flows of both families.
 #[inline(always)]
 fn process<F: Mapped, At: Place>(ctx: &TcContext) -> Done
 where
     Maps: Tables<F>,
 {
     let done = established::<F, At>(ctx);
-    if !done.is(Done::FRAGMENT) && !done.is(Done::ERROR) && !done.is(Done::UNKNOWN) {
+    let wants_more = [Done::FRAGMENT, Done::ERROR, Done::UNKNOWN, Done::CONVERT];
+    if !wants_more.iter().any(|more| done.is(*more)) {
         return done;
     }
     // By way of memory, of which the verifier knows nothing: what follows is walked once, and not
@@ -131,9 +135,19 @@ where
     }
     if passing.done().is(Done::ERROR) {
         passing.park(error::<F, At>(ctx));
+        // What is about no flow of its own family may be about one of both.
+        if passing.done().is(Done::NEXT) {
+            passing.park(across::error::<F, At>(ctx));
+        }
+    }
+    if passing.done().is(Done::UNKNOWN) {
+        passing.park(across::answer::<F, At>(ctx));
     }
     if passing.done().is(Done::UNKNOWN) {
         passing.park(half_open::<F, At>(ctx));
+        if !passing.done().is(Done::UNKNOWN) {
+            confirm::<F>(ctx);
+        }
     }
     if passing.done().is(Done::UNKNOWN) {
         passing.park(plan::<F, At>(ctx));
@@ -143,12 +157,21 @@ where
     }
     if passing.done().is(Done::UNKNOWN) {
         passing.park(make::<F, At>(ctx));
+        if passing.done().is(Done::UNKNOWN) {
+            passing.park(search::<F, At>(ctx));
+        }
+        if passing.done().is(Done::UNKNOWN) {
+            passing.park(complete::<F, At>(ctx));
+        }
         // The flow has taken room and pays by making some; or there was none, and then all the more.
         sweep::<F>(ctx);
         sweep::<F>(ctx);
     }
     if passing.done().is(Done::UNKNOWN) {
         passing.park(finish::<F, At>(ctx));
+    }
+    if passing.done().is(Done::CONVERT) {
+        passing.park(across::convert::<F, At>(ctx));
     }
     if passing.is_fragment() {
         settle(ctx);
@@ -235,6 +258,17 @@ where
     Done::option(done)
 }
 
+/// Not where the flow is found: each way to there would be walked to the end of this.
+#[inline(never)]
+fn confirm<F: Mapped>(ctx: &TcContext)
+where
+    Maps: Tables<F>,
+{
+    if let Some(opening) = opening::<F>() {
+        nat::confirm::<F, _>(&Maps::at(ctx), opening);
+    }
+}
+
 #[inline(never)]
 fn plan<F: Mapped, At: Place>(ctx: &TcContext) -> Done
 where
@@ -268,6 +302,28 @@ where
         return Done::plain(Done::UNKNOWN);
     };
     Done::option(nat::make::<F, _>(At::HOOK, &Maps::at(ctx), opening))
+}
+
+#[inline(never)]
+fn search<F: Mapped, At: Place>(ctx: &TcContext) -> Done
+where
+    Maps: Tables<F>,
+{
+    let Some(opening) = opening::<F>() else {
+        return Done::plain(Done::UNKNOWN);
+    };
+    Done::option(nat::search::<F, _>(At::HOOK, &Maps::at(ctx), opening))
+}
+
+#[inline(never)]
+fn complete<F: Mapped, At: Place>(ctx: &TcContext) -> Done
+where
+    Maps: Tables<F>,
+{
+    let Some(opening) = opening::<F>() else {
+        return Done::plain(Done::UNKNOWN);
+    };
+    Done::option(nat::complete::<F, _>(At::HOOK, &Maps::at(ctx), opening))
 }
 
 #[inline(never)]
@@ -314,7 +370,7 @@ where
 
 /// How the packet is seen here.
 #[inline(always)]
-fn sight<At: Place>(ctx: &TcContext) -> Sight {
+pub(crate) fn sight<At: Place>(ctx: &TcContext) -> Sight {
     Sight {
         hook: At::HOOK,
         l3: At::L3,

@@ -1,18 +1,28 @@
 //! The skb as a [`Packet`].
 
-use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
-use aya_ebpf::helpers::{bpf_l4_csum_replace, bpf_skb_pull_data};
+use core::ptr;
+
+use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM};
+use aya_ebpf::helpers::{
+    bpf_check_mtu, bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_change_proto,
+    bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_store_bytes,
+};
 use aya_ebpf::programs::TcContext;
 use bytemuck::{AnyBitPattern, NoUninit};
 use portnat_common::checksum::Sum;
 use portnat_common::settings::IPV6_CHECKSUM_FLAG;
-use portnat_common::{Family, Packet};
+use portnat_common::wire::ethernet;
+use portnat_common::{Convertible, Family, Packet};
 
 use crate::fragments::passing;
 use crate::maps::{FORGOTTEN, SETTINGS};
 
 /// The kernel's `GSO_BY_FRAGS`: there is no one size of segments.
 const GSO_BY_FRAGS: u32 = 0xffff;
+
+/// Whether the kernel has `bpf_check_mtu`, as it has since Linux 5.12; set by userspace.
+#[unsafe(no_mangle)]
+static KNOWS_MTU: u8 = 0;
 
 /// An skb whose headers are read and written in place.
 ///
@@ -25,7 +35,9 @@ pub(crate) struct Skb {
 }
 
 impl Skb {
-    /// The skb of `ctx`, of which no checksum will be changed.
+    /// The skb of `ctx`, of which no checksum will be changed; or to become one of the other family:
+    /// then the addresses' difference does not cancel out that in the checksum, as it does in IPv6
+    /// otherwise, and is to be taken from what a device has summed.
     #[inline(always)]
     pub(crate) fn plain(ctx: &TcContext) -> Self {
         Skb {
@@ -64,6 +76,14 @@ impl Skb {
         skb
     }
 
+    /// Puts `len` zeroes in front of a packet that has no link header.
+    #[inline(always)]
+    pub(crate) fn add_head(&mut self, len: usize) -> Option<()> {
+        // SAFETY: `skb` is this program's context.
+        let changed = unsafe { bpf_skb_change_head(self.skb, len as u32, 0) };
+        (changed == 0).then_some(())
+    }
+
     /// Whether this is a bundle of SCTP packets of which each lies in a fragment of its own, behind
     /// one common header: pulled bytes would be missing in the fragment that they come from, and
     /// what leaves would be cut in the wrong places.
@@ -93,6 +113,42 @@ impl Skb {
             return None;
         }
         Some(start as *mut T)
+    }
+}
+
+impl Convertible for Skb {
+    #[inline(always)]
+    fn change_family(&mut self, l3: usize, ethertype: u16) -> Option<()> {
+        let protocol = ethertype.to_be();
+        // SAFETY: `skb` is this program's context. The helper moves what is before the network
+        // header, and keeps offloads in step; it refuses those that it does not know.
+        let changed = unsafe { bpf_skb_change_proto(self.skb, protocol, 0) };
+        if changed != 0 {
+            return None;
+        }
+        if l3 == 0 {
+            return Some(());
+        }
+        self.write(ethernet::ETHERTYPE, protocol)
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, len: usize) -> Option<()> {
+        // SAFETY: `skb` is this program's context.
+        let changed = unsafe { bpf_skb_change_tail(self.skb, len as u32, 0) };
+        (changed == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn store<T: NoUninit>(&mut self, offset: usize, value: &T) -> Option<()> {
+        // What a device has summed (CHECKSUM_COMPLETE) is to stay the sum of what is there.
+        let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+        let from = ptr::from_ref(value).cast();
+        // SAFETY: `skb` is this program's context, and `value` has so many bytes.
+        let stored = unsafe {
+            bpf_skb_store_bytes(self.skb, offset as u32, from, size_of::<T>() as u32, flags)
+        };
+        (stored == 0).then_some(())
     }
 }
 
@@ -145,6 +201,36 @@ impl Packet for Skb {
     fn redirect(&mut self, interface: u32) {
         if let Some(passing) = passing() {
             passing.set_interface(interface);
+        }
+    }
+
+    #[inline(always)]
+    fn segment(&self) -> usize {
+        // SAFETY: `skb` is this program's context, which the verifier lets us read.
+        unsafe { (*self.skb).gso_size as usize }
+    }
+
+    #[inline(always)]
+    fn mtu(&self, interface: u32) -> Option<usize> {
+        // SAFETY: a static of our own. Userspace sets it in the object before it is loaded, which
+        // the compiler does not know and the verifier does: it does not look at dead branches.
+        if unsafe { (&raw const KNOWS_MTU).read_volatile() } == 0 {
+            return None;
+        }
+        if self.is_cut_by_fragments() {
+            return None;
+        }
+        let mut mtu = 0;
+        // SAFETY: `skb` is this program's context. What fits and what does not is told the same
+        // MTU; there is none where there is no such interface.
+        let result = unsafe { bpf_check_mtu(self.skb.cast(), interface, &mut mtu, 0, 0) };
+        (result >= 0).then_some(mtu as usize)
+    }
+
+    #[inline(always)]
+    fn take_at_most(&mut self, mtu: usize) {
+        if let Some(passing) = passing() {
+            passing.set_mtu(mtu as u32);
         }
     }
 

@@ -4,6 +4,7 @@ use core::mem::zeroed;
 
 use aya_ebpf::bindings::{__sk_buff, bpf_sock, bpf_sock_tuple};
 use aya_ebpf::helpers::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
+use portnat_common::address::is_mapped;
 use portnat_common::wire::protocol;
 use portnat_common::{Address, Tuple};
 
@@ -18,10 +19,16 @@ pub(crate) fn takes<A: Address>(skb: *mut __sk_buff, tuple: &Tuple<A>) -> bool {
     let (src_port, dst_port) = (tuple.src_port.to_be(), tuple.dst_port.to_be());
     let (src, dst) = (tuple.src.words(), tuple.dst.words());
     // The union has no tag: its size, as the helper is told it, says which family it is.
-    let size = if let ([src], [dst]) = (src, dst) {
+    let ends_v4 = match (src, dst) {
+        ([src], [dst]) => Some((*src, *dst)),
+        // As IPv6's tables hold them.
+        ([_, _, _, src], [.., dst]) if is_mapped(&tuple.dst.widen()) => Some((*src, *dst)),
+        _ => None,
+    };
+    let size = if let Some((src, dst)) = ends_v4 {
         // SAFETY: writing to a union's field.
         let v4 = unsafe { &mut wanted.__bindgen_anon_1.ipv4 };
-        (v4.saddr, v4.daddr, v4.sport, v4.dport) = (*src, *dst, src_port, dst_port);
+        (v4.saddr, v4.daddr, v4.sport, v4.dport) = (src, dst, src_port, dst_port);
         size_of_val(v4)
     } else {
         // SAFETY: as above.

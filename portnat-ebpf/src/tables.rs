@@ -20,7 +20,7 @@ use crate::maps::{
     OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6, QUEUED, SETTINGS,
     SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, TOTALS, WITHHELD,
 };
-use crate::socket;
+use crate::{across, socket};
 
 /// -EEXIST
 pub(crate) const EXISTS: i32 = -17;
@@ -127,7 +127,7 @@ pub(crate) trait Mapped: Family {
 }
 
 macro_rules! family {
-    ($family:ty, $address:ty, $number:literal: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $containers:ident, $mappings:ident, $owners:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
+    ($family:ty, $address:ty, $number:literal, $across:ident: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $containers:ident, $mappings:ident, $owners:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
         impl Mapped for $family {
             #[inline(always)]
             fn opening() -> Option<*mut Opening<$address>> {
@@ -299,7 +299,18 @@ macro_rules! family {
 
             #[inline(always)]
             fn is_in_use(&self, tuple: &Tuple<$address>) -> bool {
-                socket::takes(self.skb, tuple)
+                socket::takes(self.skb, tuple) || across::$across(self, tuple)
+            }
+
+            #[inline(always)]
+            fn is_across(&self, tuple: &Tuple<$address>) -> bool {
+                across::$across(self, tuple)
+            }
+
+            #[inline(always)]
+            fn bridge_v4(&self, target: Ip4) -> Option<(u32, Ip4)> {
+                let bridge = Tables::<V4>::subnet(self, &target)?.bridge;
+                Some((bridge, Tables::<V4>::egress_address(self, bridge)?))
             }
 
             #[inline(always)]
@@ -358,5 +369,5 @@ macro_rules! family {
     };
 }
 
-family!(V4, Ip4, 0: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, CONTAINERS4, MAPPINGS4, OWNERS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
-family!(V6, Ip6, 1: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, CONTAINERS6, MAPPINGS6, OWNERS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);
+family!(V4, Ip4, 0, is_mapped_there: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, CONTAINERS4, MAPPINGS4, OWNERS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
+family!(V6, Ip6, 1, is_unmapped_there: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, CONTAINERS6, MAPPINGS6, OWNERS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);

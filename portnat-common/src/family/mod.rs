@@ -29,6 +29,8 @@ pub trait Family: Copy + 'static {
     /// Whether the identification of a datagram's fragments is unique for its protocol only
     /// (RFC 791 section 3.2), or for its addresses (RFC 8200 section 4.5).
     const ID_PER_PROTOCOL: bool;
+    /// Whether its published ports can lead to targets of the other family.
+    const LEADS_ACROSS: bool;
     /// Where the source address lies in the header, in bytes.
     const SRC: usize;
     /// Where the destination address lies.

@@ -20,6 +20,7 @@ impl Family for V4 {
     const ICMP_PSEUDO_HEADER: bool = false;
     const REDIRECT: u8 = icmp::REDIRECT_V4;
     const ID_PER_PROTOCOL: bool = true;
+    const LEADS_ACROSS: bool = false;
     const SRC: usize = ipv4::SRC;
     const DST: usize = ipv4::DST;
     const HEADER_CHECKSUM: Option<usize> = Some(ipv4::CHECKSUM);

@@ -25,6 +25,7 @@ impl Family for V6 {
     const ICMP_PSEUDO_HEADER: bool = true;
     const REDIRECT: u8 = icmp::REDIRECT_V6;
     const ID_PER_PROTOCOL: bool = false;
+    const LEADS_ACROSS: bool = true;
     const SRC: usize = ipv6::SRC;
     const DST: usize = ipv6::DST;
     const HEADER_CHECKSUM: Option<usize> = None;
@@ -52,7 +53,7 @@ impl Family for V6 {
     #[inline(always)]
     fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip6>> {
         let network = Self::quoted(packet, l3)?;
-        if network.end < network.l4 || network.end > packet.len() {
+        if network.end < network.l4 || network.end > packet.len() || network.src.is_mapped() {
             return None;
         }
         Some(network)

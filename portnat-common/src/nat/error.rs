@@ -12,7 +12,7 @@ use crate::wire::{Be16, icmp, protocol, tcp};
 
 use super::open::untranslatable;
 use super::rewrite::{go, ports, replaced, write_addresses};
-use super::{Hook, Sight};
+use super::{Hook, Sight, is_across};
 
 /// A packet that an ICMP error quotes.
 struct Quoted<A> {
@@ -77,7 +77,8 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
     }
     let flow = tables
         .flow(Table::Confirmed, &quoted.answer)
-        .or_else(|| tables.flow(Table::HalfOpen, &quoted.answer))?;
+        .or_else(|| tables.flow(Table::HalfOpen, &quoted.answer))
+        .filter(|flow| !is_across::<F>(flow))?;
     if redirects {
         // The host tells a container that its target is next door. There is its way by the host, or
         // the answers would come from elsewhere.

@@ -29,8 +29,10 @@ pub fn fragment<F: Family, P: Packet, T: Tables<F>>(
 ) -> Next {
     first.lifetime = Ticks(0);
     first.told = 0;
-    let (Some(mut network), Some(settings)) = (F::network(packet, sight.l3), tables.settings())
-    else {
+    let Some(mut network) = F::network(packet, sight.l3) else {
+        return Next::Unknown;
+    };
+    let Some(settings) = tables.settings() else {
         return Next::Unknown;
     };
     if network.fragment == Fragment::Whole || !sight.forwarded {

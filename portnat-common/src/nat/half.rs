@@ -18,11 +18,11 @@ use crate::verdict::Verdict;
 use crate::wire::{protocol, tcp};
 
 use super::life::{Life, life, state, twin_of};
-use super::opening::Opening;
+use super::opening::{CONFIRMS, Opening};
 use super::{Hook, Sight, is_hairpin, translate};
 
 /// A packet of a half-open flow gets its translation, one that cannot begin a flow passes; `None`
-/// for any other.
+/// for any other. What it confirms is for [`confirm`].
 #[inline(always)]
 pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
@@ -39,6 +39,7 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
     } else {
         Transport::read::<F, P>(packet, &network).ok()?
     };
+    room.wishes = 0;
     let settings = tables.settings()?;
     let tuple = tuple(&network, &transport, sight.hook.side());
     if let Some(flow) = tables.flow(Table::HalfOpen, &tuple)
@@ -52,11 +53,12 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
             let bytes = (network.end - sight.l3) as u64;
             follow(&tuple, &transport, flow, twin, now, bytes);
             tables.add_to_total(flow.port_id, flow.is_inbound(tuple.side), 1, bytes);
-            let evidence = Evidence::read(packet, &network, &tuple);
+            let evidence = Evidence::read(packet, &network);
             if let Direction::Reply = flow.direction() {
                 evidence.expect_acknowledgement(flow);
             } else if evidence.confirm(twin) {
-                confirm::<F, T>(tables, room, &tuple, flow, twin, now);
+                room.tuple = tuple;
+                room.wishes = CONFIRMS;
             }
             return Some(translate::<F, P>(
                 packet, sight, &network, &tuple, &transport, flow,
@@ -73,7 +75,7 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
 
 /// As `track` does with confirmed flows.
 #[inline(always)]
-fn follow<A>(
+pub(super) fn follow<A>(
     tuple: &Tuple<A>,
     transport: &Transport,
     flow: &Flow,
@@ -97,7 +99,7 @@ fn follow<A>(
 }
 
 /// What confirms a flow.
-enum Evidence {
+pub(super) enum Evidence {
     /// The packet's header, and how far its data go: the sequence number that follows.
     Tcp {
         flags: u8,
@@ -112,8 +114,8 @@ enum Evidence {
 
 impl Evidence {
     #[inline(always)]
-    fn read<A, P: Packet>(packet: &P, network: &Network<A>, tuple: &Tuple<A>) -> Self {
-        if tuple.protocol != protocol::TCP {
+    pub(super) fn read<A, P: Packet>(packet: &P, network: &Network<A>) -> Self {
+        if network.protocol != protocol::TCP {
             return Evidence::Other;
         }
         if network.fragment != Fragment::Whole {
@@ -137,7 +139,7 @@ impl Evidence {
 
     /// Remembers what the client has to acknowledge.
     #[inline(always)]
-    fn expect_acknowledgement(&self, flow: &Flow) {
+    pub(super) fn expect_acknowledgement(&self, flow: &Flow) {
         if let Evidence::Tcp { flags, next, .. } = *self
             && flags & tcp::RST == 0
         {
@@ -167,20 +169,24 @@ impl Evidence {
     }
 }
 
-/// Moves a flow to the confirmed ones. Where there is no room it goes on as it is: its two ends have
-/// agreed on a connection, and to refuse it now would leave one of them waiting. The next ones are
-/// refused for a second, at their first packet.
+/// Moves the flow to the confirmed ones whose packet [`half_open`] has seen last and that this packet
+/// confirms. Where there is no room it goes on as it is: its two ends have agreed on a connection, and
+/// to refuse it now would leave one of them waiting. The next ones are refused for a second, at their
+/// first packet.
 #[inline(always)]
-fn confirm<F: Family, T: Tables<F>>(
-    tables: &T,
-    room: &mut Opening<F::Address>,
-    tuple: &Tuple<F::Address>,
-    flow: &Flow,
-    twin: &Flow,
-    now: Ticks,
-) {
-    room.answers = flow.twin(tuple);
-    let (entry, twin_tuple) = (&mut room.entry, &room.answers);
+pub fn confirm<F: Family, T: Tables<F>>(tables: &T, room: &mut Opening<F::Address>) {
+    if !room.wishes(CONFIRMS) {
+        return;
+    }
+    let Some(flow) = tables.flow(Table::HalfOpen, &room.tuple) else {
+        return;
+    };
+    let Some(twin) = twin_of::<F, T>(tables, Table::HalfOpen, &room.tuple, flow) else {
+        return;
+    };
+    let now = tables.now();
+    room.answers = flow.twin(&room.tuple);
+    let (entry, tuple, twin_tuple) = (&mut room.entry, &room.tuple, &room.answers);
     copy(entry, twin, now);
     if let Err(refusal) = tables.insert_flow(Table::Confirmed, twin_tuple, entry) {
         // Where it exists, another CPU is doing the same.
@@ -217,7 +223,7 @@ fn confirm<F: Family, T: Tables<F>>(
 /// Field by field, see `insert`.
 #[inline(always)]
 fn copy(entry: &mut FlowRecord, flow: &Flow, now: Ticks) {
-    entry.translation = flow.translation;
+    entry.translation.become_as(&flow.translation);
     entry.port_id = flow.port_id;
     entry.flags = flow.flags & !HALF_OPEN;
     entry.interface = flow.interface;

@@ -9,6 +9,8 @@
 //! because each is a function of its own to the kernel, with a stack of its own, and because the first
 //! is all that most packets ever meet.
 
+mod across;
+mod across_error;
 mod error;
 mod fragment;
 mod half;
@@ -22,18 +24,20 @@ mod settle;
 mod sweep;
 mod track;
 
+pub use across::{answer, convert_v4, convert_v6};
+pub use across_error::{error_v4, error_v6};
 pub use error::error;
 pub use fragment::{fragment, settle};
-pub use half::half_open;
+pub use half::{confirm, half_open};
 pub use map::map;
-pub use open::{finish, make, open, plan};
+pub use open::{complete, finish, make, open, plan, search};
 pub use opening::Opening;
 pub use reserve::PROBES;
 pub use sweep::{end, sweep};
 
 use crate::address::Address;
 use crate::family::{Family, Fragment, Network};
-use crate::flow::{Flow, NO_PORT};
+use crate::flow::{Flow, NO_PORT, OTHER_FAMILY};
 use crate::fragment::First;
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
@@ -43,6 +47,7 @@ use crate::subnet::Subnet;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
+use crate::wire::{protocol, tcp, udp};
 use rewrite::{readdress, rewrite};
 use track::track;
 
@@ -116,8 +121,12 @@ pub fn process<F: Family, P: Packet, T: Tables<F>>(
         Next::Error => error::<F, P, T>(packet, sight, tables),
         Next::Unknown | Next::Fragment => {
             let mut room = Opening::default();
-            half_open::<F, P, T>(packet, sight, tables, &first, &mut room)
-                .unwrap_or_else(|| open::<F, P, T>(packet, sight, tables, &mut room))
+            if let Some(verdict) = half_open::<F, P, T>(packet, sight, tables, &first, &mut room) {
+                confirm::<F, T>(tables, &mut room);
+                verdict
+            } else {
+                open::<F, P, T>(packet, sight, tables, &mut room)
+            }
         }
     };
     match settle(tables, &mut first, matches!(verdict, Verdict::Drop(_))) {
@@ -210,12 +219,71 @@ fn translate<F: Family, P: Packet>(
     transport: &Transport,
     flow: &Flow,
 ) -> Verdict {
+    if is_across::<F>(flow) {
+        return Verdict::Convert;
+    }
     let (translation, interface) = (&flow.translation, flow.interface);
+    let length = Length::of(packet, sight.l3, network);
+    if !fits(packet, length, interface, 0) {
+        return Verdict::Drop(DropReason::TooBig);
+    }
     if network.fragment == Fragment::Later {
         readdress::<F, P>(packet, sight.l3, tuple, translation, interface)
     } else {
         rewrite::<F, P>(packet, sight.l3, tuple, transport, translation, interface)
     }
+}
+
+/// How long a packet is, in bytes.
+#[derive(Clone, Copy)]
+struct Length {
+    /// From its network header on.
+    whole: usize,
+    /// Its network and transport headers, which each packet has that it is to be cut into.
+    headers: usize,
+}
+
+impl Length {
+    #[inline(always)]
+    fn of<A, P: Packet>(packet: &P, l3: usize, network: &Network<A>) -> Self {
+        let transport = match network.protocol {
+            protocol::TCP => packet
+                .read(network.l4)
+                .map_or(0, |tcp: tcp::Header| tcp.len()),
+            _ => size_of::<udp::Header>(),
+        };
+        Length {
+            whole: network.end.wrapping_sub(l3),
+            headers: network.l4.wrapping_sub(l3) + transport,
+        }
+    }
+}
+
+/// Whether a packet that becomes `longer` by so many bytes fits in the interface that it is redirected
+/// to. What goes the way of the stack (0) is none of our business.
+#[inline(always)]
+fn fits<P: Packet>(packet: &mut P, length: Length, interface: u32, longer: isize) -> bool {
+    if interface == 0 {
+        return true;
+    }
+    let Some(mtu) = packet.mtu(interface) else {
+        return true;
+    };
+    let at_most = mtu.wrapping_add_signed(longer.wrapping_neg());
+    let longest = match packet.segment() {
+        0 => length.whole,
+        segment => length.headers + segment,
+    };
+    if longest > at_most {
+        packet.take_at_most(at_most);
+    }
+    longest <= at_most
+}
+
+/// Whether a flow is between an IPv6 client and an IPv4 target.
+#[inline(always)]
+const fn is_across<F: Family>(flow: &Flow) -> bool {
+    F::LEADS_ACROSS && flow.flags & OTHER_FAMILY != 0
 }
 
 /// What becomes of a packet that comes in and is not ours: it passes, unless an outsider asks for a

@@ -1,26 +1,29 @@
 //! A packet that may begin a flow.
 
-use crate::address::Address;
+use crate::address::{Address, is_mapped, map as mapped, unmap};
 use crate::family::{Family, Network};
 use crate::flow::{NO_PORT, Translation};
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
 use crate::published::PublishedKey;
-use crate::settings::{Settings, Ticks};
+use crate::settings::Settings;
 use crate::subnet::Subnet;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
+use crate::wire::udp;
 
 use super::map::{map, maps};
-use super::opening::{BORROWED, COUNTS, MAPS, Opening, THIS_PORT, UNCONFIRMED};
-use super::reserve::insert;
+use super::opening::{
+    ACROSS, BORROWED, COUNTS, MADE, MAPS, Opening, RESERVED, THIS_PORT, UNCONFIRMED,
+};
+use super::reserve::{self, keep_port, search_port};
 use super::rewrite::rewrite;
 use super::settle::{Before, settle};
-use super::{Hook, Sight, find_published, is_hairpin, leave};
+use super::{Hook, Length, Sight, find_published, fits, is_hairpin, leave};
 
 /// Begins a flow where the packet asks for a published port or is to be masqueraded: [`plan`],
-/// [`map`], [`make`] and [`finish`].
+/// [`map`], [`make`], [`search`], [`complete`] and [`finish`].
 #[inline(always)]
 pub fn open<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
@@ -31,6 +34,8 @@ pub fn open<F: Family, P: Packet, T: Tables<F>>(
     plan::<F, P, T>(packet, sight, tables, opening)
         .or_else(|| map::<F, T>(tables, opening))
         .or_else(|| make::<F, T>(sight.hook, tables, opening))
+        .or_else(|| search::<F, T>(sight.hook, tables, opening))
+        .or_else(|| complete::<F, T>(sight.hook, tables, opening))
         .unwrap_or_else(|| finish::<F, P>(packet, sight, opening))
 }
 
@@ -82,8 +87,8 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
     None
 }
 
-/// Makes the entries of the flow, or finds that it has some; or says what becomes of the packet
-/// where that is not possible.
+/// Finds whether the flow has entries already, or reserves the port that it wants most; or says what
+/// becomes of the packet where that is not possible.
 #[inline(always)]
 pub fn make<F: Family, T: Tables<F>>(
     hook: Hook,
@@ -91,14 +96,19 @@ pub fn make<F: Family, T: Tables<F>>(
     opening: &mut Opening<F::Address>,
 ) -> Option<Verdict> {
     let settings = tables.settings()?;
-    let now = tables.now();
-    // Whoever is outside has to show that it is where it says it is.
+    match table(hook, opening) {
+        Table::HalfOpen => make_in::<F, T>(tables, settings, Table::HalfOpen, opening),
+        Table::Confirmed => make_in::<F, T>(tables, settings, Table::Confirmed, opening),
+    }
+}
+
+/// Which table a flow begins in: whoever is outside has to show that it is where it says it is.
+#[inline(always)]
+fn table<A>(hook: Hook, opening: &Opening<A>) -> Table {
     match hook {
-        Hook::In => make_in::<F, T>(tables, settings, Table::HalfOpen, opening, now),
-        Hook::Outside if opening.wishes(UNCONFIRMED) => {
-            make_in::<F, T>(tables, settings, Table::HalfOpen, opening, now)
-        }
-        _ => make_in::<F, T>(tables, settings, Table::Confirmed, opening, now),
+        Hook::In => Table::HalfOpen,
+        Hook::Outside if opening.wishes(UNCONFIRMED) => Table::HalfOpen,
+        _ => Table::Confirmed,
     }
 }
 
@@ -109,10 +119,13 @@ fn make_in<F: Family, T: Tables<F>>(
     settings: &Settings,
     table: Table,
     opening: &mut Opening<F::Address>,
-    now: Ticks,
 ) -> Option<Verdict> {
+    let now = tables.now();
     match settle::<F, T>(tables, settings, table, opening, now) {
-        Before::Same => None,
+        Before::Same => {
+            opening.wishes |= MADE;
+            None
+        }
         Before::Busy => Some(Verdict::Drop(DropReason::FlowEnding)),
         Before::Nothing
             if table == Table::HalfOpen && now.since(tables.full_since()) < settings.hz =>
@@ -122,10 +135,51 @@ fn make_in<F: Family, T: Tables<F>>(
         Before::Nothing if has_enough::<F, T>(tables, settings, opening) => {
             Some(Verdict::Drop(DropReason::ContainerLimit))
         }
-        Before::Nothing => insert::<F, T>(tables, settings, table, opening, now)
+        Before::Nothing => keep_port::<F, T>(tables, settings, table, opening, now)
             .err()
             .map(Verdict::Drop),
     }
+}
+
+/// Reserves a port of the pool where [`make`] has left that open; or says what becomes of the packet
+/// where there is none.
+#[inline(always)]
+pub fn search<F: Family, T: Tables<F>>(
+    hook: Hook,
+    tables: &T,
+    opening: &mut Opening<F::Address>,
+) -> Option<Verdict> {
+    if opening.wishes(RESERVED | MADE) {
+        return None;
+    }
+    let settings = tables.settings()?;
+    // Whose sender is unconfirmed at an uplink keeps its port, or there is no flow.
+    let table = match hook {
+        Hook::In => Table::HalfOpen,
+        _ => Table::Confirmed,
+    };
+    search_port::<F, T>(tables, settings, table, opening)
+        .err()
+        .map(Verdict::Drop)
+}
+
+/// Makes the entries of the flow, for which a port is reserved; or says what becomes of the packet
+/// where that is not possible.
+#[inline(always)]
+pub fn complete<F: Family, T: Tables<F>>(
+    hook: Hook,
+    tables: &T,
+    opening: &mut Opening<F::Address>,
+) -> Option<Verdict> {
+    if opening.wishes(MADE) {
+        return None;
+    }
+    match table(hook, opening) {
+        Table::HalfOpen => reserve::complete::<F, T>(tables, Table::HalfOpen, opening),
+        Table::Confirmed => reserve::complete::<F, T>(tables, Table::Confirmed, opening),
+    }
+    .err()
+    .map(Verdict::Drop)
 }
 
 /// Whether a container has as many flows as it may have. Two CPUs that ask at once may both find room
@@ -156,9 +210,22 @@ pub fn finish<F: Family, P: Packet>(
     sight: Sight,
     opening: &Opening<F::Address>,
 ) -> Verdict {
+    if F::LEADS_ACROSS && opening.wishes(ACROSS) {
+        return Verdict::Convert;
+    }
     let Opening {
         tuple, translation, ..
     } = opening;
+    // TCP does not begin with a bundle.
+    let headers =
+        (opening.bytes as usize).wrapping_sub(opening.length as usize) + size_of::<udp::Header>();
+    let length = Length {
+        whole: opening.bytes as usize,
+        headers,
+    };
+    if !fits(packet, length, opening.interface, 0) {
+        return Verdict::Drop(DropReason::TooBig);
+    }
     let transport = Transport::unpack(
         opening.transport,
         tuple.src_port,
@@ -200,7 +267,8 @@ fn publish<F: Family, T: Tables<F>>(
         return Wanted::Impossible(DropReason::InsideSource);
     }
     let tuple = &opening.tuple;
-    if hook == Hook::Local || F::is_link_local(tuple.src) || F::is_link_local(tuple.dst) {
+    let across = F::LEADS_ACROSS && is_mapped(&opening.translation.dst);
+    if across || hook == Hook::Local || F::is_link_local(tuple.src) || F::is_link_local(tuple.dst) {
         return replace_both_ends::<F, T>(tables, opening);
     }
     Wanted::Yes
@@ -229,15 +297,28 @@ fn replace_both_ends<F: Family, T: Tables<F>>(
     if opening.tuple.side == Side::Ingress && tables.egress_address(here).is_none() {
         return Wanted::No;
     }
-    let target = F::Address::narrow(&opening.translation.dst);
-    let bridge = tables.subnet(&target).map_or(0, |subnet| subnet.bridge);
-    let address = tables.egress_address(bridge);
-    let (Some(address), Some(settings)) = (address, tables.settings()) else {
+    let Some(settings) = tables.settings() else {
         return Wanted::No;
     };
-    opening.translation.src = address.widen();
-    (opening.interface, opening.reply_interface) = (bridge, here);
     opening.wishes = borrowed_port::<F, T>(tables, settings, &opening.tuple);
+    let target = &opening.translation.dst;
+    let bridge = if F::LEADS_ACROSS && is_mapped(target) {
+        let Some((bridge, address)) = tables.bridge_v4(unmap(target)) else {
+            return Wanted::No;
+        };
+        opening.translation.src = mapped(address);
+        opening.wishes |= ACROSS;
+        bridge
+    } else {
+        let target = F::Address::narrow(target);
+        let bridge = tables.subnet(&target).map_or(0, |subnet| subnet.bridge);
+        let Some(address) = tables.egress_address(bridge) else {
+            return Wanted::No;
+        };
+        opening.translation.src = address.widen();
+        bridge
+    };
+    (opening.interface, opening.reply_interface) = (bridge, here);
     Wanted::Yes
 }
 

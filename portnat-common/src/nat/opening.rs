@@ -17,6 +17,14 @@ pub(super) const COUNTS: u32 = 1 << 3;
 pub(super) const MAPS: u32 = 1 << 4;
 /// [`Opening::wishes`]: the source port of [`Opening::translation`] is that of a mapping.
 pub(super) const MAPPED: u32 = 1 << 5;
+/// [`Opening::wishes`]: the translation is to the other address family.
+pub(super) const ACROSS: u32 = 1 << 6;
+/// [`Opening::wishes`]: not a wish any more: the source port is the one that was tried first.
+pub(super) const RESERVED: u32 = 1 << 7;
+/// [`Opening::wishes`]: not a wish any more: there is the same flow already.
+pub(super) const MADE: u32 = 1 << 8;
+/// [`Opening::wishes`], and the only one: the flow with this tuple is to be confirmed.
+pub(super) const CONFIRMS: u32 = 1 << 9;
 
 /// What is known of a flow that is being opened, from its first packet to both entries. In memory
 /// rather than on the stack, of which an eBPF function has 512 bytes with all that it calls.

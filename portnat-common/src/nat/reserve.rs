@@ -1,14 +1,16 @@
 //! Both directions' entries of a flow are made, and with them a source port is reserved.
 
 use crate::family::Family;
-use crate::flow::{COUNTED, Flow, FlowRecord, HALF_OPEN, REPLY, SAME_SIDE, Translation};
+use crate::flow::{
+    COUNTED, Flow, FlowRecord, HALF_OPEN, OTHER_FAMILY, REPLY, SAME_SIDE, Translation,
+};
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Queued, Refusal, Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::DropReason;
 
 use super::life::{Life, identity, life, remove, twin_of};
-use super::opening::{BORROWED, COUNTS, Opening, THIS_PORT, UNCONFIRMED};
+use super::opening::{ACROSS, BORROWED, COUNTS, Opening, RESERVED, THIS_PORT, UNCONFIRMED};
 
 /// How many source ports are tried. With half of all ports in use towards one remote endpoint, all
 /// of them are taken once in 2^32 times.
@@ -27,22 +29,58 @@ enum Placed {
     Busy,
 }
 
-/// Makes a flow's entries and completes its translation.
-///
-/// The reply direction comes first: that its key was free *is* the reservation of the source port
-/// towards this remote endpoint. The original direction comes second, and where that fails the
-/// first is taken back, so that no half of a flow is left.
+// The reply direction's entry comes first: that its key was free *is* the reservation of the source
+// port towards this remote endpoint. The original direction's comes second, and where that fails the
+// first is taken back, so that no half of a flow is left.
+
+/// Reserves the port that is wanted most, if there is one and it is to be had; or says in `opening`
+/// that another one is to be searched.
 ///
 /// # Errors
-/// The flow table is full, or no port was free.
+/// The flow table is full, or what has the port is just ending.
 #[inline(always)]
-pub(super) fn insert<F: Family, T: Tables<F>>(
+pub(super) fn keep_port<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings,
     table: Table,
     opening: &mut Opening<F::Address>,
     now: Ticks,
 ) -> Result<(), DropReason> {
+    // Field by field: a whole value would be cleared by a call, with a frame of its own.
+    let flags = flags::<F>(table, opening);
+    let entry = &mut opening.entry;
+    entry.translation = Translation::to(&opening.tuple.reverse());
+    entry.port_id = opening.port_id;
+    entry.flags = REPLY | flags;
+    entry.interface = opening.reply_interface;
+    entry.opened = now.0;
+    entry.packets = 0;
+    entry.seen = 0;
+    entry.last_seen = now.0;
+    entry.bytes = 0;
+    if !opening.wishes(THIS_PORT) {
+        return Ok(());
+    }
+    opening.expect_answers();
+    if opening.wishes(BORROWED) && tables.is_in_use(&opening.answers) {
+        return Ok(());
+    }
+    match place::<F, T>(tables, settings, table, opening, now) {
+        Placed::Yes => {
+            opening.wishes |= RESERVED;
+            Ok(())
+        }
+        Placed::Full => Err(DropReason::FlowTableFull),
+        Placed::Busy => Err(DropReason::FlowEnding),
+        // From another port it would be nobody's answer, and nobody could answer it.
+        Placed::No if opening.wishes(UNCONFIRMED) => Err(DropReason::NoFlow),
+        Placed::No => Ok(()),
+    }
+}
+
+/// What both entries of a flow say of it.
+#[inline(always)]
+fn flags<F: Family>(table: Table, opening: &Opening<F::Address>) -> u32 {
     let half_open = match table {
         Table::Confirmed => 0,
         Table::HalfOpen => HALF_OPEN,
@@ -52,26 +90,83 @@ pub(super) fn insert<F: Family, T: Tables<F>>(
     } else {
         0
     };
-    // Field by field: a whole value would be cleared by a call, with a frame of its own.
-    let entry = &mut opening.entry;
-    entry.translation = Translation::to(&opening.tuple.reverse());
-    entry.port_id = opening.port_id;
-    entry.flags = REPLY | half_open | same_side;
-    entry.interface = opening.reply_interface;
-    entry.opened = now.0;
-    entry.packets = 0;
-    entry.seen = 0;
-    entry.last_seen = now.0;
-    entry.bytes = 0;
-    reserve::<F, T>(tables, settings, table, opening, now)?;
+    let across = if F::LEADS_ACROSS && opening.wishes(ACROSS) {
+        OTHER_FAMILY
+    } else {
+        0
+    };
+    half_open | same_side | across
+}
+
+/// Finds a source port of the pool under which the key of the answers is free, and reserves it.
+///
+/// # Errors
+/// The flow table is full, or no port was free.
+#[inline(always)]
+pub(super) fn search_port<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings,
+    table: Table,
+    opening: &mut Opening<F::Address>,
+) -> Result<(), DropReason> {
+    // The verifier walks each round by itself, so a round does next to nothing, and so does what
+    // follows in the same function.
+    let first = tables.random();
+    let mut probe = 0;
+    loop {
+        if probe == PROBES {
+            return Err(DropReason::PortsExhausted);
+        }
+        let port = settings.pool.nth(first.wrapping_add(probe));
+        probe += 1;
+        // In memory, where the verifier does not tell one number from another.
+        opening.probes = probe;
+        if tables.port_is_withheld(opening.tuple.protocol, port) {
+            continue;
+        }
+        opening.translation.src_port = port;
+        opening.expect_answers();
+        match insert_free::<F, T>(tables, table, &opening.answers, &opening.entry) {
+            Ok(()) => return Ok(()),
+            Err(Refusal::Full) => return Err(DropReason::FlowTableFull),
+            Err(Refusal::Exists) => {}
+        }
+    }
+}
+
+/// Makes the original direction's entry, where the reply direction's is made and so a port reserved.
+///
+/// # Errors
+/// The flow table is full, or the port is somebody else's after all; nothing is left of the flow.
+#[inline(always)]
+pub(super) fn complete<F: Family, T: Tables<F>>(
+    tables: &T,
+    table: Table,
+    opening: &mut Opening<F::Address>,
+) -> Result<(), DropReason> {
     if opening.wishes(BORROWED) {
+        // The port that was kept was nobody's before; one of the other family's flows may have come
+        // in between, and one of both must see the other. Of the pool, it is one of tens of
+        // thousands: the next packet finds another.
+        let (taken, reason) = if opening.wishes(RESERVED) {
+            (tables.is_across(&opening.answers), DropReason::FlowEnding)
+        } else {
+            (
+                tables.is_in_use(&opening.answers),
+                DropReason::PortsExhausted,
+            )
+        };
+        if taken {
+            tables.remove_flow(table, &opening.answers);
+            return Err(reason);
+        }
         tables.count_probes(opening.probes);
     }
-
-    let counts = opening.wishes(COUNTS);
+    let counted = if opening.wishes(COUNTS) { COUNTED } else { 0 };
+    let flags = flags::<F>(table, opening);
     let entry = &mut opening.entry;
-    entry.translation = opening.translation;
-    entry.flags = half_open | same_side | if counts { COUNTED } else { 0 };
+    entry.translation.become_as(&opening.translation);
+    entry.flags = flags | counted;
     entry.interface = opening.interface;
     entry.seen = opening.seen;
     entry.packets = 1;
@@ -95,7 +190,7 @@ pub(super) fn insert<F: Family, T: Tables<F>>(
             }
             tables.remove_flow(table, &opening.answers);
             let winner = winner.ok_or(DropReason::FlowEnding)?;
-            opening.translation = winner.translation;
+            opening.translation.become_as(&winner.translation);
             Ok(())
         }
     }
@@ -120,59 +215,6 @@ fn begin<F: Family, T: Tables<F>>(tables: &T, table: Table, opening: &Opening<F:
             tables.add_to_total(opening.port_id, inbound, 1, opening.bytes);
         }
     }
-}
-
-/// Finds a source port under which the key of the answers is free, and inserts the reply direction
-/// there.
-#[inline(always)]
-fn reserve<F: Family, T: Tables<F>>(
-    tables: &T,
-    settings: &Settings,
-    table: Table,
-    opening: &mut Opening<F::Address>,
-    now: Ticks,
-) -> Result<(), DropReason> {
-    if opening.wishes(THIS_PORT) {
-        opening.expect_answers();
-        if !opening.wishes(BORROWED) || !tables.is_in_use(&opening.answers) {
-            match place::<F, T>(tables, settings, table, opening, now) {
-                Placed::Yes => return Ok(()),
-                Placed::Full => return Err(DropReason::FlowTableFull),
-                Placed::Busy => return Err(DropReason::FlowEnding),
-                // From another port it would be nobody's answer, and nobody could answer it.
-                Placed::No if opening.wishes(UNCONFIRMED) => return Err(DropReason::NoFlow),
-                Placed::No => {}
-            }
-        }
-    }
-    // The verifier walks each round by itself, so a round does next to nothing.
-    let first = tables.random();
-    let mut probe = 0;
-    loop {
-        if probe == PROBES {
-            return Err(DropReason::PortsExhausted);
-        }
-        let port = settings.pool.nth(first.wrapping_add(probe));
-        probe += 1;
-        // In memory, where the verifier does not tell one number from another.
-        opening.probes = probe;
-        if tables.port_is_withheld(opening.tuple.protocol, port) {
-            continue;
-        }
-        opening.translation.src_port = port;
-        opening.expect_answers();
-        match insert_free::<F, T>(tables, table, &opening.answers, &opening.entry) {
-            Ok(()) => break,
-            Err(Refusal::Full) => return Err(DropReason::FlowTableFull),
-            Err(Refusal::Exists) => {}
-        }
-    }
-    if opening.wishes(BORROWED) && tables.is_in_use(&opening.answers) {
-        // One of tens of thousands, and the next packet finds another.
-        tables.remove_flow(table, &opening.answers);
-        return Err(DropReason::PortsExhausted);
-    }
-    Ok(())
 }
 
 /// Inserts the reply direction if neither table has its key.

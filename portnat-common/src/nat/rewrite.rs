@@ -69,6 +69,19 @@ fn apply<F: Family, P: Packet>(
     let src = F::Address::narrow(&translation.src);
     let dst = F::Address::narrow(&translation.dst);
     let addresses = replaced(replaced(Sum::ZERO, &tuple.src, &src), &tuple.dst, &dst);
+    write_transport(packet, tuple, transport, translation, addresses)?;
+    write_addresses::<F, P>(packet, l3, (tuple.src, tuple.dst), (src, dst))
+}
+
+/// Writes the new ports, and the transport checksum with them and the difference in addresses.
+#[inline(always)]
+pub(super) fn write_transport<A, P: Packet>(
+    packet: &mut P,
+    tuple: &Tuple<A>,
+    transport: &Transport,
+    translation: &Translation,
+    addresses: Sum,
+) -> Option<()> {
     let ports = ports(tuple, translation.src_port, translation.dst_port);
     let pseudo = if transport.checksum == Checksum::PLAIN {
         Sum::ZERO
@@ -81,7 +94,6 @@ fn apply<F: Family, P: Packet>(
         let optional = transport.checksum == Checksum::OPTIONAL_PSEUDO;
         packet.update_checksum(transport.checksum_at, pseudo, ports, optional)?;
     }
-    write_addresses::<F, P>(packet, l3, (tuple.src, tuple.dst), (src, dst))?;
     // An ICMP query has one field for both; the end that has no port stays zero.
     if translation.src_port != tuple.src_port {
         packet.write(transport.src_port_at, Be16::new(translation.src_port))?;

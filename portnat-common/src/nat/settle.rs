@@ -41,7 +41,7 @@ pub(super) fn settle<F: Family, T: Tables<F>>(
     let twin = twin_of::<F, T>(tables, Table::HalfOpen, tuple, flow);
     if twin.is_some() && life(settings, tuple.protocol, flow, twin, now) == Life::Live {
         // Another CPU has just made it.
-        opening.translation = flow.translation;
+        opening.translation.become_as(&flow.translation);
         opening.interface = flow.interface;
         return Before::Same;
     }
@@ -85,7 +85,7 @@ fn claimed_flow<F: Family, T: Tables<F>>(
     let twin = twin_of::<F, T>(tables, Table::Confirmed, tuple, flow);
     let life = life(settings, tuple.protocol, flow, twin, now);
     if life == Life::Live {
-        opening.translation = flow.translation;
+        opening.translation.become_as(&flow.translation);
         opening.interface = flow.interface;
         return Before::Same;
     }
@@ -98,7 +98,7 @@ fn claimed_flow<F: Family, T: Tables<F>>(
     {
         revive(flow, twin, opening.seen, now);
         flow.count(opening.bytes);
-        opening.translation = flow.translation;
+        opening.translation.become_as(&flow.translation);
         return Before::Same;
     }
     if life == Life::Over {

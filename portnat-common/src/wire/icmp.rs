@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Be16;
+use super::{Be16, Be32};
 
 /// Where the identifier lies in an echo message, in bytes.
 pub const IDENTIFIER: usize = 4;
@@ -65,37 +65,31 @@ pub struct Echo {
 const _: () = assert!(size_of::<Echo>() == 8);
 
 /// The header of an error.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct ErrorHeader {
-    kind: u8,
-    code: u8,
+pub struct Error {
+    /// Type of the message.
+    pub kind: u8,
+    /// What it is of its type.
+    pub code: u8,
     /// Checksum, memory order.
     pub checksum: u16,
-    /// Network byte order.
-    rest: u32,
+    /// By the type: an MTU, a pointer into the packet, or nothing.
+    pub value: Be32,
 }
 
-const _: () = assert!(size_of::<ErrorHeader>() == ERROR_HEADER_LEN);
+const _: () = assert!(size_of::<Error>() == ERROR_HEADER_LEN);
 
-impl ErrorHeader {
-    /// The header of an error of this type and code, with a checksum of 0. The rest is a number.
+impl Error {
+    /// The header of an error of this type and code, with a checksum of 0. The value is a number.
     #[inline(always)]
     #[must_use]
-    pub const fn new(kind: u8, code: u8, rest: u32) -> Self {
-        ErrorHeader {
+    pub const fn new(kind: u8, code: u8, value: u32) -> Self {
+        Error {
             kind,
             code,
             checksum: 0,
-            rest: rest.to_be(),
+            value: Be32::new(value),
         }
-    }
-
-    /// What the checksum covers of it, in memory order.
-    #[inline(always)]
-    #[must_use]
-    pub const fn words(&self) -> [u32; 2] {
-        let first = u16::from_ne_bytes([self.kind, self.code]);
-        [first as u32, self.rest]
     }
 }

@@ -13,18 +13,25 @@ pub const DST: usize = 16;
 /// Where the header checksum lies.
 pub const CHECKSUM: usize = 10;
 
+/// [`Header::version_ihl`] of a header without options.
+pub const PLAIN: u8 = 0x45;
+/// [`Header::fragment`]: routers must not cut the packet.
+pub const DONT_FRAGMENT: u16 = 0x4000;
+
 /// The header without its options.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Header {
-    version_ihl: u8,
+    /// Version and length of the header in words of 32 bits.
+    pub version_ihl: u8,
     /// Type of service (RFC 2474, RFC 3168).
     pub tos: u8,
     /// Length of header and payload in bytes.
     pub total_length: Be16,
     /// Identification of a datagram's fragments.
     pub identification: Be16,
-    fragment: Be16,
+    /// [`DONT_FRAGMENT`], "more fragments" and the fragment's place.
+    pub fragment: Be16,
     /// Time to live, in hops.
     pub ttl: u8,
     /// The transport protocol.
@@ -45,22 +52,29 @@ impl Header {
     #[inline(always)]
     #[must_use]
     pub fn new(protocol: u8, (src, dst): (Ip4, Ip4), payload_length: u16) -> Self {
-        let mut header = Header {
-            version_ihl: 0x45,
+        Header {
+            version_ihl: PLAIN,
             tos: 0xc0,
             total_length: Be16::new(payload_length.wrapping_add(size_of::<Header>() as u16)),
             identification: Be16::new(0),
-            fragment: Be16::new(0x4000),
+            fragment: Be16::new(DONT_FRAGMENT),
             ttl: 64,
             protocol,
             checksum: 0,
             src,
             dst,
-        };
-        let words: [u32; 5] = bytemuck::cast(header);
-        let sum = words.iter().fold(Sum::ZERO, |sum, word| sum.add(*word));
-        header.checksum = !sum.fold();
-        header
+        }
+        .sealed()
+    }
+
+    /// With the checksum of what else it says.
+    #[inline(always)]
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        self.checksum = 0;
+        let words: &[u32; 5] = bytemuck::cast_ref(&self);
+        self.checksum = !Sum::of(words).fold();
+        self
     }
 
     /// The version field, 4 in a sound header.

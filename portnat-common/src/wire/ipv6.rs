@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::Be16;
+use super::{Be16, Be32};
 use crate::Ip6;
 
 /// Where the source address lies in the header, in bytes.
@@ -28,7 +28,8 @@ pub const FRAGMENT_ID: usize = 4;
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Header {
-    version_class_flow: [u8; 4],
+    /// Version (4 bits), traffic class (8) and flow label (20).
+    pub version_class_flow: Be32,
     /// Length of extensions and payload in bytes.
     pub payload_length: Be16,
     /// What follows: an extension or the transport protocol.
@@ -49,7 +50,7 @@ impl Header {
     #[must_use]
     pub fn new(next: u8, (src, dst): (Ip6, Ip6), payload_length: u16) -> Self {
         Header {
-            version_class_flow: [0x60, 0, 0, 0],
+            version_class_flow: Self::first_word(0),
             payload_length: Be16::new(payload_length),
             next,
             hop_limit: 64,
@@ -58,11 +59,25 @@ impl Header {
         }
     }
 
+    /// Version 6, this traffic class and no flow label.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first_word(class: u8) -> Be32 {
+        Be32::new(6 << 28 | (class as u32) << 20)
+    }
+
     /// The version field, 6 in a sound header.
     #[inline(always)]
     #[must_use]
     pub const fn version(&self) -> u8 {
-        self.version_class_flow[0] >> 4
+        (self.version_class_flow.get() >> 28) as u8
+    }
+
+    /// The traffic class (RFC 2474, RFC 3168).
+    #[inline(always)]
+    #[must_use]
+    pub const fn traffic_class(&self) -> u8 {
+        (self.version_class_flow.get() >> 20) as u8
     }
 }
 

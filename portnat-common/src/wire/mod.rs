@@ -38,6 +38,27 @@ impl Be16 {
     }
 }
 
+/// A 32-bit field in network byte order, at a multiple of 4 bytes in its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Be32(u32);
+
+impl Be32 {
+    /// The field that holds `value`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(value: u32) -> Self {
+        Be32(value.to_be())
+    }
+
+    /// The field's value.
+    #[inline(always)]
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        u32::from_be(self.0)
+    }
+}
+
 /// IP protocol numbers (IANA).
 pub mod protocol {
     /// ICMP, RFC 792.

@@ -1,10 +1,10 @@
 //! Both ends are rewritten: what the host asks of itself, and clients with an address of their link.
 
-use portnat_common::checksum::Sum;
 use portnat_common::nat::{self, Hook, Sight};
 use portnat_common::wire::{protocol, tcp};
-use portnat_common::{Bytes, Family, Table, Tables, V4, V6, Verdict};
+use portnat_common::{DropReason, Family, Table, Tables, V4, V6, Verdict};
 
+use crate::carrier::{BRIDGE_MTU, Carrier};
 use crate::fixtures::{ACK, SYN, SYN_ACK, source_port};
 use crate::support::packet::Carries::{self, FragmentationNeeded, Tcp, Udp};
 use crate::support::packet::{Packet, packet};
@@ -13,50 +13,6 @@ use crate::support::world::{Hosts, TestFamily, World, World6};
 /// The loopback interface.
 const LOOPBACK: u32 = 1;
 const PORT: u32 = World::PORT;
-
-/// Memory that remembers where it was sent.
-struct Carrier<'a> {
-    bytes: Bytes<'a>,
-    by: u32,
-}
-
-impl<'a> Carrier<'a> {
-    fn of(frame: &'a mut [u8]) -> Self {
-        Carrier {
-            bytes: Bytes(frame),
-            by: 0,
-        }
-    }
-}
-
-impl portnat_common::Packet for Carrier<'_> {
-    fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn read<T: bytemuck::AnyBitPattern>(&self, offset: usize) -> Option<T> {
-        self.bytes.read(offset)
-    }
-
-    fn write<T: bytemuck::NoUninit>(&mut self, offset: usize, value: T) -> Option<()> {
-        self.bytes.write(offset, value)
-    }
-
-    fn redirect(&mut self, interface: u32) {
-        self.by = interface;
-    }
-
-    fn update_checksum(
-        &mut self,
-        offset: usize,
-        pseudo: Sum,
-        covered: Sum,
-        optional: bool,
-    ) -> Option<()> {
-        self.bytes
-            .update_checksum(offset, pseudo, covered, optional)
-    }
-}
 
 fn run<F: TestFamily>(
     world: &Hosts<F>,
@@ -67,17 +23,15 @@ fn run<F: TestFamily>(
 where
     Hosts<F>: Tables<F>,
 {
-    let mut frame = packet.frame();
     world.interface.set(interface);
     let sight = Sight {
         hook,
         l3: 14,
         forwarded: true,
     };
-    let mut carrier = Carrier::of(&mut frame);
+    let mut carrier = Carrier::of(packet.frame());
     let verdict = nat::process::<F, _, _>(&mut carrier, sight, world);
-    let by = carrier.by;
-    (verdict, by, rebuilt(packet, &frame))
+    (verdict, carrier.by, rebuilt(packet, &carrier.frame))
 }
 
 /// The packet that a frame is, said again with fresh checksums; a frame must be just that.
@@ -307,14 +261,13 @@ fn errors_about_what_the_host_asked_reach_it() {
             ),
         ] {
             let error = from(&src, &inside, &inside.src.to_string());
-            let mut frame = error.frame();
             world.interface.set(interface);
             let sight = Sight {
                 hook,
                 l3: 14,
                 forwarded: true,
             };
-            let mut carrier = Carrier::of(&mut frame);
+            let mut carrier = Carrier::of(error.frame());
             let done = nat::process::<F, _, _>(&mut carrier, sight, world);
             assert_eq!((done, carrier.by), verdict);
             // The quoted transport checksum is left alone, RFC 5508 REQ-3.
@@ -324,7 +277,7 @@ fn errors_about_what_the_host_asked_reach_it() {
             quoted[at..at + 2].copy_from_slice(&inside.network()[at..at + 2]);
             let expected =
                 packet(FragmentationNeeded, &format!("{host}:0"), ends.client).saying(&quoted);
-            assert_eq!(frame, expected.frame());
+            assert_eq!(carrier.frame, expected.frame());
         }
     }
     check::<V4>(&web4(), &V4_WAYS[0]);
@@ -340,4 +293,40 @@ fn a_port_of_the_pool_is_kept_where_it_is_free() {
     let other = packet(Udp, "127.0.0.2:5000", "127.0.0.1:8080");
     let (.., inside) = run::<V4>(&world, Hook::Local, LOOPBACK, &other);
     assert_ne!(source_port(&inside.frame()), 5000, "it is taken");
+}
+
+/// The loopback interface takes more at once than a bridge: the host is told, as by a router, and its
+/// packet is not altered.
+#[test]
+fn what_the_bridge_cannot_take_is_dropped_and_says_what_it_can() {
+    fn check<F: TestFamily>(world: &Hosts<F>, (client, host): (&str, &str), headers: usize)
+    where
+        Hosts<F>: Tables<F>,
+    {
+        // A first packet and one of the flow that there is then.
+        for (payload, expected) in [
+            (BRIDGE_MTU - headers + 1, Verdict::Drop(DropReason::TooBig)),
+            (BRIDGE_MTU - headers, Verdict::Redirect),
+            (BRIDGE_MTU - headers + 1, Verdict::Drop(DropReason::TooBig)),
+        ] {
+            let asked = packet(Udp, client, host).saying(&vec![7; payload]);
+            let mut carrier = Carrier::of(asked.frame());
+            world.interface.set(LOOPBACK);
+            let sight = Sight {
+                hook: Hook::Local,
+                l3: 14,
+                forwarded: true,
+            };
+            let verdict = nat::process::<F, _, _>(&mut carrier, sight, world);
+            assert_eq!(verdict, expected, "{payload}");
+            if expected != Verdict::Redirect {
+                assert_eq!(carrier.at_most, BRIDGE_MTU);
+                assert_eq!(carrier.frame, asked.frame());
+            }
+        }
+    }
+    let v4 = World::new().publish(protocol::UDP, "0.0.0.0", 53, "172.17.0.2:53");
+    check::<V4>(&v4, ("127.0.0.1:5000", "127.0.0.1:53"), 28);
+    let v6 = World6::new().publish(protocol::UDP, "::", 53, "[fd00:17::2]:53");
+    check::<V6>(&v6, ("[::1]:5000", "[::1]:53"), 48);
 }

@@ -1,6 +1,8 @@
 //! The NAT over plain memory: named packets one by one, and what holds for any.
 
+mod across;
 mod answers;
+mod carrier;
 mod errors;
 mod fixtures;
 mod fragments;

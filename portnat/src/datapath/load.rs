@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
+use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use portnat_common::settings::IPV6_CHECKSUM_FLAG;
 use portnat_common::{Settings, Ticks};
@@ -84,6 +85,10 @@ impl Datapath {
         // More than an address has ports there are on hosts of several uplinks only.
         let mappings = options.max_flows.clamp(1024, 65_536);
         let log_level = u8::from(options.trace) * TRACE_LEVEL;
+        // Of a helper that the kernel has not, a program must not even know (bpf_check_mtu).
+        let knows_mtu = u8::from(
+            KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 12, 0)),
+        );
         let ebpf = EbpfLoader::new()
             .map_max_entries("FLOWS4", capacity)
             .map_max_entries("FLOWS6", capacity)
@@ -98,6 +103,7 @@ impl Datapath {
             .map_max_entries("HALF_OTHER4", half_open)
             .map_max_entries("HALF_OTHER6", half_open)
             .override_global(aya_log::LEVEL, &log_level, true)
+            .override_global("KNOWS_MTU", &knows_mtu, true)
             .load(OBJECT)?;
         let mut datapath = Datapath {
             ebpf,

@@ -105,7 +105,8 @@ fn address<A: Address>(address: &A) -> IpAddr {
     let wide = address.widen();
     match address.words() {
         [_] => Ipv4Addr::from(Ip4::narrow(&wide)).into(),
-        _ => Ipv6Addr::from(Ip6::narrow(&wide)).into(),
+        // The IPv4 end of an IPv6 client's flow is held as an IPv4-mapped address.
+        _ => IpAddr::from(Ipv6Addr::from(Ip6::narrow(&wide))).to_canonical(),
     }
 }
 

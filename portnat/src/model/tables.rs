@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use portnat_common::address::role;
+use portnat_common::address::{is_mapped, role};
 use portnat_common::{Address, Ip4, Ip6, Published, PublishedKey, Subnet};
 
 use super::{Desired, PublishedPort};
@@ -81,7 +81,8 @@ impl<A: Address> Tables<A> {
 }
 
 impl Desired {
-    /// Adds a published port, whose address and target are of one family.
+    /// Adds a published port. An IPv4 target of an IPv6 address is held as the datapath wants it, as
+    /// an IPv4-mapped address.
     pub fn publish(&mut self, port: &PublishedPort) {
         match (port.address, port.target.ip()) {
             (IpAddr::V4(address), IpAddr::V4(target)) => {
@@ -90,15 +91,22 @@ impl Desired {
             (IpAddr::V6(address), IpAddr::V6(target)) => {
                 self.v6.publish(address.into(), target.into(), port);
             }
+            (IpAddr::V6(address), IpAddr::V4(target)) => {
+                let target = target.to_ipv6_mapped();
+                self.v6.publish(address.into(), target.into(), port);
+            }
             // Refused when the spec was read.
-            _ => {}
+            (IpAddr::V4(_), IpAddr::V6(_)) => {}
         }
     }
 
     /// Whether IPv6 has anything to forward.
     #[must_use]
     pub fn uses_v6(&self) -> bool {
-        !self.v6.published.is_empty() || self.v6.subnets.values().any(Subnet::is_masqueraded)
+        // What goes to IPv4 targets goes past the stack.
+        let published = |port: &Published| !is_mapped(&port.target);
+        self.v6.published.values().any(published)
+            || self.v6.subnets.values().any(Subnet::is_masqueraded)
     }
 }
 
@@ -122,6 +130,8 @@ impl From<Ipv6Net> for Prefix<Ip6> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn publish(desired: &mut Desired, id: u32, port: u16, address: &str, target: &str) {
@@ -132,6 +142,18 @@ mod tests {
             protocol: crate::spec::Protocol::Tcp,
             target: target.parse().expect("an address and a port"),
         });
+    }
+
+    #[test]
+    fn an_ipv4_target_of_an_ipv6_address_is_mapped_and_needs_no_forwarding() {
+        let mut desired = Desired::default();
+        publish(&mut desired, 1, 8080, "::", "172.17.0.2:80");
+        let target = desired.v6.published.values().next().expect("one").target;
+        let mapped = Ip6::from(Ipv4Addr::new(172, 17, 0, 2).to_ipv6_mapped());
+        assert_eq!(Ip6::narrow(&target), mapped);
+        assert!(!desired.uses_v6() && desired.v4.published.is_empty());
+        publish(&mut desired, 2, 8443, "::", "[fd00::2]:443");
+        assert!(desired.uses_v6());
     }
 
     #[test]
@@ -158,8 +180,7 @@ mod tests {
         let mut desired = Desired::default();
         publish(&mut desired, 1, 8080, "0.0.0.0", "172.17.0.2:80");
         publish(&mut desired, 2, 8443, "203.0.113.7", "172.17.0.2:443");
-        let address =
-            |text: &str| Ip4::from(text.parse::<std::net::Ipv4Addr>().expect("an address"));
+        let address = |text: &str| Ip4::from(text.parse::<Ipv4Addr>().expect("an address"));
         let expected = [
             (address("172.17.0.2"), role::TARGET),
             (address("203.0.113.7"), role::PUBLISHED),

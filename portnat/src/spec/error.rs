@@ -55,12 +55,6 @@ pub enum SpecError {
         /// The whole spec.
         spec: String,
     },
-    /// An IPv6 host address and an IPv4 target.
-    #[error("{spec}: an IPv4 target cannot be published on an IPv6 address yet")]
-    V4TargetOnV6 {
-        /// The whole spec.
-        spec: String,
-    },
     /// An IPv4 host address and an IPv6 target.
     #[error("{spec}: an IPv6 target cannot be published on an IPv4 address")]
     V6TargetOnV4 {

@@ -36,8 +36,8 @@ use grammar::{Mapping, Ports};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublishSpec {
-    /// The host address the port is published on, of the same family as the target; `None` is every
-    /// address of the host of that family.
+    /// The host address the port is published on, of IPv6 if the target is; `None` is every
+    /// address of the host of the target's family.
     pub host_ip: Option<IpAddr>,
     /// The host port; `None` is an ephemeral one, which Docker also writes as port 0.
     pub host_port: Option<NonZeroU16>,
@@ -111,7 +111,6 @@ impl PublishSpec {
             (_, IpAddr::V6(target)) if target.is_unicast_link_local() => {
                 Err(SpecError::LinkLocalTarget { target })
             }
-            (Some(IpAddr::V6(_)), IpAddr::V4(_)) => Err(SpecError::V4TargetOnV6 { spec: spec() }),
             (Some(IpAddr::V4(_)), IpAddr::V6(_)) => Err(SpecError::V6TargetOnV4 { spec: spec() }),
             _ => Ok(()),
         }

@@ -22,9 +22,9 @@ const NARROW: u32 = 1280;
 /// ```text
 ///  far ── 1500 ── near ── 1280 ── lab.client ── 1500 ── lab.host
 /// ```
-struct Distance {
-    lab: Lab,
-    far: Namespace,
+pub(crate) struct Distance {
+    pub(crate) lab: Lab,
+    pub(crate) far: Namespace,
     /// Holds no end of any connection, but the packets in between.
     _near: Namespace,
 }
@@ -39,7 +39,7 @@ impl Distance {
     const HOST: [IpAddr; 2] = [IpAddr::V4(Lab::HOST), IpAddr::V6(Lab::HOST_V6)];
 
     /// With so many containers, in both families.
-    fn new(containers: usize) -> Self {
+    pub(crate) fn new(containers: usize) -> Self {
         let lab = Lab::builder()
             .containers(containers)
             .ipv6(true)
@@ -96,7 +96,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 /// What a namespace has heard of the largest packet that gets to an address.
-fn heard_mtu(namespace: &Namespace, address: IpAddr) -> Option<u32> {
+pub(crate) fn heard_mtu(namespace: &Namespace, address: IpAddr) -> Option<u32> {
     let destination = IpNet::from(address);
     let question = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(destination.addr(), destination.prefix_len())

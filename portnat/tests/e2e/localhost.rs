@@ -1,13 +1,15 @@
 //! From the host itself to published ports, by whatever address it has.
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
 
 use portnat::lab::{Lab, Namespace, probe};
 
 use crate::base::published;
 use crate::daemon::{Daemon, row};
 use crate::firewall::{self, FIREWALL};
+use crate::icmp::heard_mtu;
 use crate::support::{at, eventually, payload, seen_by, tcp_server, udp_server};
 
 macro_rules! matrix {
@@ -118,6 +120,64 @@ fn from_any_address_of_the_host() {
     }
     drop((web, dns));
     daemon.stop();
+}
+
+/// The loopback interface takes 64 KiB at once and the bridge 1500 bytes: the host's stack is told, and
+/// cuts its datagrams in pieces from then on.
+#[test]
+fn a_datagram_that_the_bridge_cannot_take_at_once() {
+    let lab = Lab::builder().ipv6(true).build().expect("a lab");
+    let container = &lab.containers[0];
+    let loopbacks = [
+        (
+            IpAddr::from(container.address),
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            IpAddr::from(Ipv4Addr::new(127, 0, 0, 2)),
+        ),
+        (
+            container.address_v6.into(),
+            Ipv6Addr::LOCALHOST.into(),
+            Ipv6Addr::LOCALHOST.into(),
+        ),
+    ];
+    let publish = [
+        format!("5353:53/udp@{}", container.address),
+        format!("5353:53/udp@{}", container.address_v6),
+    ];
+    let _servers = loopbacks.map(|(target, ..)| udp_server(&container.namespace, target, 53));
+    let daemon = Daemon::run(&lab, &["-p", &publish[0], "-p", &publish[1]]);
+    for (_, loopback, source) in loopbacks {
+        assert_eq!(heard_mtu(&lab.host, loopback), None);
+        for length in [3000, 20_000] {
+            echo_at_once(&lab.host, at(source, 0), at(loopback, 5353), length);
+        }
+        assert_eq!(heard_mtu(&lab.host, loopback), Some(1500));
+    }
+    let table = daemon.stop();
+    assert!(table.contains("too-big"), "{table}");
+}
+
+/// Sends a datagram as one until it comes back.
+#[track_caller]
+pub(crate) fn echo_at_once(
+    namespace: &Namespace,
+    source: SocketAddr,
+    destination: SocketAddr,
+    length: usize,
+) {
+    let socket = probe::udp_connect(namespace, Some(source), destination).expect("a socket");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .expect("a timeout");
+    let sent = payload(length);
+    let received = eventually("a large datagram", || {
+        socket.send(&sent)?;
+        let mut received = vec![0; length + 1];
+        let length = socket.recv(&mut received)?;
+        received.truncate(length);
+        Ok::<_, io::Error>(received)
+    });
+    assert!(received == sent, "UDP returns something else");
 }
 
 /// A port that is published on a loopback address is there for the host alone.

@@ -8,6 +8,7 @@
 //! - [`masquerade`], [`traffic`]: what passes and what does not. [`refusal`]: who is told of it.
 //! - [`mapping`]: from which port a container's UDP socket is seen.
 //! - [`hairpin`]: from containers by the host's addresses; [`localhost`]: from the host itself. [`ipv6`]: the other family.
+//! - [`ipv6_to_ipv4`]: from one family to the other.
 //! - [`sctp`]: a protocol that is spoken by hand.
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
@@ -33,6 +34,7 @@ mod fragments;
 mod hairpin;
 mod icmp;
 mod ipv6;
+mod ipv6_to_ipv4;
 mod lifecycle;
 mod localhost;
 mod mapping;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -15,7 +15,10 @@ use crate::daemon::{Daemon, row};
 use crate::support::{at, eventually, net, udp_server};
 
 const NAME: &str = "tun0";
-const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+const HOST_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 1));
+const REMOTE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 9));
+
 /// The far end of a tunnel.
 pub(crate) struct Tun {
     file: File,
@@ -24,8 +27,8 @@ pub(crate) struct Tun {
 /// A UDP datagram with its addresses.
 #[derive(Debug, PartialEq, Eq)]
 struct Datagram {
-    from: (Ipv4Addr, u16),
-    to: (Ipv4Addr, u16),
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
     payload: Vec<u8>,
 }
 
@@ -39,6 +42,7 @@ impl Tun {
         let links = namespace.links();
         links
             .add_address(NAME, net("198.51.100.1/24"))
+            .and_then(|()| links.add_address(NAME, net("2001:db8:51::1/64")))
             .and_then(|()| links.set_up(NAME))
             .expect("an address");
         Self { file }
@@ -46,7 +50,16 @@ impl Tun {
 
     fn send(&mut self, datagram: &Datagram) {
         let (from, to) = (datagram.from, datagram.to);
-        let builder = PacketBuilder::ipv4(from.0.octets(), to.0.octets(), 64).udp(from.1, to.1);
+        let builder = match (from.0, to.0) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                PacketBuilder::ipv4(from.octets(), to.octets(), 64)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                PacketBuilder::ipv6(from.octets(), to.octets(), 64)
+            }
+            _ => panic!("of two families: {datagram:?}"),
+        };
+        let builder = builder.udp(from.1, to.1);
         let mut packet = Vec::new();
         builder
             .write(&mut packet, &datagram.payload)
@@ -90,18 +103,28 @@ fn open() -> io::Result<File> {
 /// Reads a UDP datagram; its checksums must be right.
 fn parse(packet: &[u8]) -> Option<Datagram> {
     let sliced = SlicedPacket::from_ip(packet).expect("an IP packet");
-    let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) = (sliced.net, sliced.transport)
-    else {
+    let (Some(net), Some(TransportSlice::Udp(udp))) = (sliced.net, sliced.transport) else {
         return None;
     };
-    let header = ip.header().to_header();
-    assert_eq!(header.header_checksum, header.calc_header_checksum());
-    let (from, to) = (udp.source_port(), udp.destination_port());
-    let right = UdpHeader::with_ipv4_checksum(from, to, &header, udp.payload()).expect("fits");
-    assert_eq!(udp.checksum(), right.checksum);
+    let (from_port, to_port) = (udp.source_port(), udp.destination_port());
+    let (from, to, right): (IpAddr, IpAddr, _) = match net {
+        NetSlice::Ipv4(ip) => {
+            let header = ip.header().to_header();
+            assert_eq!(header.header_checksum, header.calc_header_checksum());
+            let right = UdpHeader::with_ipv4_checksum(from_port, to_port, &header, udp.payload());
+            (header.source.into(), header.destination.into(), right)
+        }
+        NetSlice::Ipv6(ip) => {
+            let header = ip.header().to_header();
+            let right = UdpHeader::with_ipv6_checksum(from_port, to_port, &header, udp.payload());
+            (header.source.into(), header.destination.into(), right)
+        }
+        NetSlice::Arp(_) => return None,
+    };
+    assert_eq!(udp.checksum(), right.expect("fits").checksum);
     Some(Datagram {
-        from: (header.source.into(), from),
-        to: (header.destination.into(), to),
+        from: (from, from_port),
+        to: (to, to_port),
         payload: udp.payload().to_vec(),
     })
 }
@@ -112,11 +135,11 @@ fn a_published_port_answers_by_a_tunnel() {
     let server = udp_server(&lab.containers[0].namespace, lab.containers[0].address, 53);
     let mut tun = Tun::new(&lab.host);
     let daemon = Daemon::run(&lab, &["-p", "5353:53/udp@172.17.0.2"]);
-    daemon.line("attached to uplink tun0, masquerading as 198.51.100.1");
+    daemon.line("attached to uplink tun0, masquerading as 198.51.100.1 and 2001:db8:51::1");
 
     for payload in [&b"even"[..], b"odd"] {
         let question = Datagram {
-            from: (Tun::REMOTE, 1234),
+            from: (Tun::REMOTE.into(), 1234),
             to: (HOST, 5353),
             payload: payload.to_vec(),
         };
@@ -144,7 +167,7 @@ fn a_container_is_masqueraded_by_a_tunnel() {
     socket.send(b"who is there?").expect("sent");
     let question = tun.receive();
     assert_eq!(question.from.0, HOST);
-    assert_eq!(question.to, (Tun::REMOTE, 53));
+    assert_eq!(question.to, (Tun::REMOTE.into(), 53));
     assert_eq!(question.payload, b"who is there?");
 
     tun.send(&Datagram {
@@ -156,4 +179,32 @@ fn a_container_is_masqueraded_by_a_tunnel() {
     let length = socket.recv(&mut answer).expect("an answer");
     assert_eq!(answer[..length], *b"me");
     daemon.stop();
+}
+
+/// Its packets have no link header, and those to the bridge must have one.
+#[test]
+fn an_ipv4_target_answers_ipv6_by_a_tunnel() {
+    let lab = Lab::builder().build().expect("a lab");
+    let server = udp_server(&lab.containers[0].namespace, lab.containers[0].address, 53);
+    let mut tun = Tun::new(&lab.host);
+    let daemon = Daemon::run(&lab, &["-p", "[::]:5353:53/udp@172.17.0.2"]);
+    daemon.line("attached to uplink tun0, masquerading as 198.51.100.1 and 2001:db8:51::1");
+    for payload in [&b"even"[..], b"odd"] {
+        let question = Datagram {
+            from: (REMOTE_V6, 1234),
+            to: (HOST_V6, 5353),
+            payload: payload.to_vec(),
+        };
+        tun.send(&question);
+        let expected = Datagram {
+            from: question.to,
+            to: question.from,
+            payload: question.payload,
+        };
+        assert_eq!(tun.receive(), expected);
+    }
+    let gateway = lab.bridges[0].gateway;
+    assert_eq!(server.peers(), [at(gateway, 1234); 2]);
+    let table = daemon.stop();
+    assert!(!table.contains("dropped"), "{table}");
 }

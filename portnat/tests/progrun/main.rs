@@ -2,6 +2,7 @@
 //! byte for byte. Nothing is attached anywhere, and no packet leaves a namespace of its own. Needs
 //! root.
 
+mod across;
 mod fixtures;
 mod fragments;
 mod lending;

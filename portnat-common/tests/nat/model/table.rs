@@ -178,6 +178,7 @@ fn row<F: TestFamily>(
             Verdict::Pass => "P",
             Verdict::Redirect => "R",
             Verdict::Held => "H",
+            Verdict::Convert => "C",
             Verdict::Drop(DropReason::FlowEnding) => "E",
             Verdict::Drop(DropReason::NoFlow) => "N",
             Verdict::Drop(DropReason::UnsupportedProtocol) => "U",

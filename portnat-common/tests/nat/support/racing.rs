@@ -136,6 +136,14 @@ impl Tables<V4> for Racing<'_> {
         self.world().is_in_use(tuple)
     }
 
+    fn is_across(&self, tuple: &Tuple<Ip4>) -> bool {
+        self.world().is_across(tuple)
+    }
+
+    fn bridge_v4(&self, target: Ip4) -> Option<(u32, Ip4)> {
+        self.world().bridge_v4(target)
+    }
+
     fn port_is_published(&self, protocol: u8, port: u16) -> bool {
         self.world().port_is_published(protocol, port)
     }

@@ -11,8 +11,8 @@ use portnat_common::address::role;
 use portnat_common::ports::bitmap_position;
 use portnat_common::wire::protocol;
 use portnat_common::{
-    Endpoint, Family, Flow, FlowRecord, MappingKey, Owner, OwnerRecord, Published, PublishedKey,
-    Queued, Refusal, Settings, Subnet, Table, Tables, Ticks, Total, Tuple, V4, V6,
+    Endpoint, Family, Flow, FlowRecord, Ip4, MappingKey, Owner, OwnerRecord, Published,
+    PublishedKey, Queued, Refusal, Settings, Subnet, Table, Tables, Ticks, Total, Tuple, V4, V6,
 };
 
 use super::fragments::FragmentTables;
@@ -54,6 +54,8 @@ pub(crate) struct Hosts<F: TestFamily> {
     pub(crate) reserved: BTreeSet<u16>,
     /// How many probes each port took.
     pub(crate) probes: RefCell<Vec<u32>>,
+    /// Keys that the other family's tables have.
+    pub(crate) across: RefCell<BTreeSet<Tuple<F::Address>>>,
     /// The address that the uplink lends.
     pub(crate) egress: Option<F::Address>,
     /// The most entries that there can be of confirmed flows.
@@ -121,6 +123,7 @@ impl<F: TestFamily> Hosts<F> {
             roles: F::OWN.map(|own| (F::address(own), role::HOST)).into(),
             reserved: BTreeSet::new(),
             probes: RefCell::default(),
+            across: RefCell::default(),
             egress: Some(F::address(F::OWN[0])),
             capacity: 1 << 20,
             half_open_capacity: 1 << 20,
@@ -337,7 +340,15 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
     }
 
     fn is_in_use(&self, tuple: &Tuple<F::Address>) -> bool {
-        self.sockets.contains(&(tuple.protocol, tuple.dst_port))
+        self.sockets.contains(&(tuple.protocol, tuple.dst_port)) || self.is_across(tuple)
+    }
+
+    fn is_across(&self, tuple: &Tuple<F::Address>) -> bool {
+        self.across.borrow().contains(tuple)
+    }
+
+    fn bridge_v4(&self, target: Ip4) -> Option<(u32, Ip4)> {
+        V4::bridge(target).map(|number| (SUBNETS[number].bridge, World::GATEWAY.into()))
     }
 
     fn port_is_published(&self, protocol: u8, port: u16) -> bool {

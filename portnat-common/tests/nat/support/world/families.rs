@@ -51,7 +51,8 @@ impl TestFamily for V6 {
     fn address(ip: IpAddr) -> Ip6 {
         match ip {
             IpAddr::V6(ip) => ip.into(),
-            IpAddr::V4(ip) => panic!("{ip} is not of IPv6"),
+            // As IPv6's tables hold it.
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().into(),
         }
     }
 
