@@ -60,8 +60,8 @@ drop_reasons! {
     Fragment = 3, "fragment";
     /// A protocol that cannot be translated, from a masqueraded subnet: its source must not leak.
     UnsupportedProtocol = 4, "unsupported-protocol";
-    /// An answer (TCP reset or SYN-ACK, SCTP INIT ACK or ABORT, echo reply) from a masqueraded subnet that belongs to no
-    /// flow; it opens none, and its source must not leak.
+    /// An answer (TCP reset or SYN-ACK, SCTP INIT ACK or ABORT, echo reply) from a masqueraded subnet
+    /// that belongs to no flow; it opens none, and its source must not leak.
     NoFlow = 5, "no-flow";
     /// The kernel could not give us the packet's headers to write to.
     Unwritable = 6, "unwritable";

@@ -3,7 +3,7 @@
 
 mod answer;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -74,12 +74,12 @@ pub struct Daemon {
     reserved: Vec<(u16, u16)>,
     /// Whether there was no uplink at the last look.
     alone: bool,
-    /// How many packets were dropped at the last round for each of [`REFUSALS`].
-    refused: [u64; REFUSALS.len()],
+    /// How many packets were dropped at the last round for each of [`REFUSALS`], and when that was.
+    refused: ([u64; REFUSALS.len()], Instant),
     /// What could not be done at the last look.
     complaints: Vec<String>,
-    /// The indices of the uplinks that were reported as attached.
-    reported: BTreeSet<u32>,
+    /// By the indices of the uplinks that were reported as attached, what they masquerade as.
+    reported: BTreeMap<u32, Vec<String>>,
     /// The control socket.
     server: Option<Server>,
     /// What comes by it.
@@ -132,9 +132,9 @@ impl Daemon {
             uplink_bridges: UplinkBridges::default(),
             reserved: Vec::new(),
             alone: false,
-            refused: [0; REFUSALS.len()],
+            refused: ([0; REFUSALS.len()], Instant::now()),
             complaints: Vec::new(),
-            reported: BTreeSet::new(),
+            reported: BTreeMap::new(),
             server,
             requests,
             _reservations: reservations,
@@ -193,6 +193,7 @@ impl Daemon {
 
     /// Detaches everything and puts back what was changed.
     pub async fn stop(mut self) -> Report {
+        self.warn_of_refusals();
         let report = self.report();
         self.detach().await;
         report
@@ -281,18 +282,20 @@ impl Daemon {
         }
     }
 
-    /// Says at each round that flows were refused for want of room.
+    /// Says at each round and at the end that flows were refused for want of room.
     fn warn_of_refusals(&mut self) {
         let drops = self.datapath.drops().unwrap_or_default();
-        for ((reason, why, option), known) in REFUSALS.iter().zip(&mut self.refused) {
+        let (refused, looked) = &mut self.refused;
+        let seconds = looked.elapsed().as_secs().max(1);
+        *looked = Instant::now();
+        for ((reason, why, option), known) in REFUSALS.iter().zip(refused) {
             let found = drops.iter().find(|(found, _)| found == reason);
             let refused = found.map_or(0, |(_, packets)| *packets);
             let since = refused - (*known).min(refused);
             if since > 0 {
                 warn!(
-                    "{why}: {since} packets of new flows were refused in the last {} seconds: a \
-                     larger {option} takes more",
-                    SWEEP_EVERY.as_secs()
+                    "{why}: {since} packets of new flows were refused in the last {seconds} s: a \
+                     larger {option} takes more"
                 );
             }
             *known = refused;
@@ -311,33 +314,30 @@ impl Daemon {
             .iter()
             .filter(|(_, link)| link.role == Role::Uplink);
         for (index, uplink) in uplinks {
-            if self.reported.insert(*index) {
-                let v4 = desired
-                    .v4
-                    .egress
-                    .get(index)
-                    .map(|ip| Ipv4Addr::from(*ip).to_string());
-                let v6 = desired
-                    .v6
-                    .egress
-                    .get(index)
-                    .map(|ip| Ipv6Addr::from(*ip).to_string());
-                let addresses: Vec<_> = v4.into_iter().chain(v6).collect();
-                match &addresses[..] {
-                    [] => info!(
-                        "attached to uplink {}, which has no address yet",
-                        uplink.name
-                    ),
-                    _ => info!(
-                        "attached to uplink {}, masquerading as {}",
-                        uplink.name,
-                        addresses.join(" and ")
-                    ),
-                }
+            let v4 = desired
+                .v4
+                .egress
+                .get(index)
+                .map(|ip| Ipv4Addr::from(*ip).to_string());
+            let v6 = desired
+                .v6
+                .egress
+                .get(index)
+                .map(|ip| Ipv6Addr::from(*ip).to_string());
+            let addresses: Vec<_> = v4.into_iter().chain(v6).collect();
+            let as_whom = addresses.join(" and ");
+            let name = &uplink.name;
+            match (self.reported.get(index), &addresses[..]) {
+                (Some(known), _) if *known == addresses => {}
+                (None, []) => info!("attached to uplink {name}, which has no address yet"),
+                (None, _) => info!("attached to uplink {name}, masquerading as {as_whom}"),
+                (Some(_), []) => info!("uplink {name} has no address any more"),
+                (Some(_), _) => info!("uplink {name} masquerades as {as_whom} now"),
             }
+            self.reported.insert(*index, addresses);
         }
         self.reported
-            .retain(|index| desired.interfaces.contains_key(index));
+            .retain(|index, _| desired.interfaces.contains_key(index));
         let alone = self.reported.is_empty();
         if alone && !self.alone {
             warn!("there is no uplink: nothing comes in from outside until one appears");

@@ -77,8 +77,8 @@ pub fn fragment<F: Family, P: Packet, T: Tables<F>>(
 }
 
 /// Makes known what the first fragment of a datagram says that [`fragment`] saw, if it saw one and
-/// now that it has gone its way or been dropped: its flow must be there before others look for it. Returns in how
-/// many places others may wait for it, which are to be released; 0 if there are none.
+/// now that it has gone its way or been dropped: its flow must be there before others look for it.
+/// Returns in how many places others may wait for it, which are to be released; 0 if there are none.
 #[inline(always)]
 pub fn settle<T: Fragments>(tables: &T, first: &mut First, dropped: bool) -> u32 {
     if first.lifetime == Ticks(0) {

@@ -87,8 +87,8 @@ pub struct Sight {
     pub hook: Hook,
     /// Where the network header lies, in bytes.
     pub l3: usize,
-    /// Whether the packet came in by an interface, or goes from the host to itself. Of what the host sends itself only its ICMP
-    /// errors are looked at: they quote packets in translation.
+    /// Whether the packet came in by an interface, or goes from the host to itself. Of what the host
+    /// sends itself only its ICMP errors are looked at: they quote packets in translation.
     pub forwarded: bool,
 }
 

@@ -108,8 +108,8 @@ fn claimed_flow<F: Family, T: Tables<F>>(
     Before::Nothing
 }
 
-/// Whether the port that an old flow had is still to be lent: it may have been published since, or a
-/// socket of the host may have it.
+/// Whether the port that an old flow had is still to be lent: it may have been published or reserved
+/// since, or a socket of the host may have it.
 #[inline(always)]
 fn is_still_lent<F: Family, T: Tables<F>>(
     tables: &T,
@@ -118,7 +118,7 @@ fn is_still_lent<F: Family, T: Tables<F>>(
 ) -> bool {
     let tuple = &opening.tuple;
     !opening.wishes(BORROWED)
-        || (!tables.port_is_published(tuple.protocol, flow.translation.src_port)
+        || (!tables.port_is_withheld(tuple.protocol, flow.translation.src_port)
             && !tables.is_in_use(&flow.twin(tuple)))
 }
 

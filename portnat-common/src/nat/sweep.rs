@@ -1,5 +1,5 @@
-//! Flows end: those whose time is over are removed, and any other on request. The packets that open flows do it, so that it needs no
-//! daemon: each examines two others.
+//! Flows end: those whose time is over are removed, and any other on request. The packets that open
+//! flows do it, so that it needs no daemon: each examines two others.
 
 use crate::family::Family;
 use crate::flow::Flow;

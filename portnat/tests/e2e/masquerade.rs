@@ -67,7 +67,7 @@ fn a_new_address_of_the_uplink_is_taken_up() {
     let lab = Lab::builder().build().expect("a lab");
     let container = &lab.containers[0].namespace;
     let server = udp_server(&lab.client, Lab::CLIENT, 53);
-    let _daemon = Daemon::run(&lab, &[]);
+    let mut daemon = Daemon::run(&lab, &[]);
     // From one port to one: a flow, which keeps its address as long as it is used.
     let ask = |port| {
         let source = at(lab.containers[0].address, port);
@@ -81,6 +81,7 @@ fn a_new_address_of_the_uplink_is_taken_up() {
         .delete_address(Lab::UPLINK, old)
         .and_then(|()| links.add_address(Lab::UPLINK, new))
         .expect("another address");
+    daemon.wait_for_line("uplink eth0 masquerades as 192.0.2.7 now");
     // A new flow each time: those that began too early have the old address for good.
     let mut ports = 40_001..;
     eventually("asking from the new address", || {

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd as _;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::signal::Signal;
 use portnat::lab::{Lab, Namespace, probe};
 
 use crate::daemon::Daemon;
@@ -96,7 +97,14 @@ fn connections_are_refused(attach: &str, offload: bool) {
         });
         ask().expect("the old flow goes on");
     }
-    assert_refused(&daemon.stop(), "flow-table-full");
+    daemon.signal(Signal::SIGTERM);
+    let ended = daemon.wait();
+    let warning = "the flow table is full: ";
+    assert!(
+        ended.stderr.iter().any(|line| line.contains(warning)),
+        "{ended:#?}"
+    );
+    assert_refused(&ended.stdout, "flow-table-full");
 }
 
 /// The container's address in another's family.

@@ -1,0 +1,148 @@
+//! What a host's links and a user's wishes make of each other.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::*;
+use crate::net::{Address, LinkKind, Scope};
+
+fn link(index: u32, name: &str, kind: LinkKind, address: &str) -> Link {
+    let net: IpNet = address.parse().expect("a prefix");
+    let address = Address {
+        ip: net.addr(),
+        prefix_len: net.prefix_len(),
+        peer: None,
+        scope: Scope::Global,
+        secondary: false,
+        deprecated: false,
+        tentative: false,
+        permanent: true,
+    };
+    Link {
+        index,
+        name: name.to_owned(),
+        kind,
+        addresses: vec![address],
+        up: true,
+        ..Link::default()
+    }
+}
+
+fn host() -> Snapshot {
+    Snapshot {
+        links: vec![
+            link(2, "eth0", LinkKind::Device, "192.0.2.1/24"),
+            link(3, "docker0", LinkKind::Bridge, "172.17.0.1/16"),
+            link(4, "br-1", LinkKind::Bridge, "172.18.0.1/16"),
+        ],
+    }
+}
+
+fn uplinks(desired: &Desired) -> Vec<&str> {
+    let mut interfaces: Vec<_> = desired.interfaces.values().collect();
+    interfaces.retain(|interface| interface.role == Role::Uplink);
+    interfaces
+        .into_iter()
+        .map(|interface| interface.name.as_str())
+        .collect()
+}
+
+fn masqueraded(desired: &Desired) -> Vec<String> {
+    let mut subnets: Vec<_> = desired.v4.subnets.iter().collect();
+    subnets.retain(|(_, subnet)| subnet.is_masqueraded());
+    let net = |net: &Prefix<Ip4>| format!("{}/{}", Ipv4Addr::from(net.network), net.length);
+    subnets.into_iter().map(|(prefix, _)| net(prefix)).collect()
+}
+
+#[test]
+fn a_docker_host_needs_no_options() {
+    let mut host = host();
+    let mut veth = link(7, "veth1", LinkKind::Veth, "192.0.2.77/24");
+    (veth.master, veth.addresses) = (Some(3), Vec::new());
+    host.links.push(veth);
+    let desired = Intent::default().desired(&host);
+    let roles: Vec<_> = desired
+        .interfaces
+        .values()
+        .map(|i| (i.name.as_str(), i.role))
+        .collect();
+    let expected = [
+        ("eth0", Role::Uplink),
+        ("docker0", Role::Bridge),
+        ("br-1", Role::Bridge),
+        ("veth1", Role::Port),
+    ];
+    assert_eq!(roles, expected);
+    let gateway = Ipv4Addr::new(172, 17, 0, 1);
+    assert_eq!(desired.v4.egress[&2], Ipv4Addr::new(192, 0, 2, 1).into());
+    assert_eq!(desired.v4.egress[&3], gateway.into());
+    assert_eq!(masqueraded(&desired), ["172.17.0.0/16", "172.18.0.0/16"]);
+    let docker0 = "172.17.0.0/16".parse::<Ipv4Net>().expect("a prefix").into();
+    assert_eq!(
+        desired.v4.subnets[&docker0],
+        Subnet {
+            bridge: 3,
+            masquerade: 1
+        }
+    );
+    assert_eq!(desired.forwarding.len(), 3);
+    assert_eq!(desired.v4.local.len(), 3);
+}
+
+#[test]
+fn a_named_bridge_alone_is_masqueraded_and_the_others_stay_inside() {
+    let intent = Intent {
+        bridges: vec!["br-1".into()],
+        ..Intent::default()
+    };
+    let desired = intent.desired(&host());
+    assert_eq!(uplinks(&desired), ["eth0"]);
+    assert_eq!(masqueraded(&desired), ["172.18.0.0/16"]);
+}
+
+#[test]
+fn a_veth_that_is_named_as_a_bridge_is_no_uplink() {
+    let mut host = host();
+    host.links
+        .push(link(5, "veth0", LinkKind::Veth, "10.0.0.1/30"));
+    let intent = Intent {
+        bridges: vec!["veth0".into()],
+        ..Intent::default()
+    };
+    assert_eq!(uplinks(&intent.desired(&host)), ["eth0"]);
+}
+
+#[test]
+fn prefixes_to_masquerade_replace_the_bridges_and_are_networks() {
+    let only = |prefix: &str| Intent {
+        masquerade: vec![prefix.parse().expect("a prefix")],
+        ..Intent::default()
+    };
+    let desired = only("10.1.2.3/8").desired(&host());
+    assert_eq!(masqueraded(&desired), ["10.0.0.0/8"]);
+    // The bridges are known all the same: a container still reaches its own published port.
+    assert_eq!(desired.v4.subnets.len(), 3);
+    let desired = only("172.17.5.0/24").desired(&host());
+    assert_eq!(masqueraded(&desired), ["172.17.5.0/24"]);
+    let part = "172.17.5.0/24".parse::<Ipv4Net>().expect("a prefix").into();
+    assert_eq!(desired.v4.subnets[&part].bridge, 3);
+    let desired = only("172.16.0.0/12").desired(&host());
+    assert_eq!(
+        masqueraded(&desired),
+        ["172.16.0.0/12", "172.17.0.0/16", "172.18.0.0/16"]
+    );
+}
+
+#[test]
+fn an_unknown_interface_is_named() {
+    let intent = Intent {
+        uplinks: vec!["eth7".into()],
+        ..Intent::default()
+    };
+    let error = intent
+        .check(&host())
+        .expect_err("there is none")
+        .to_string();
+    assert!(error.contains("eth7"), "{error}");
+}
