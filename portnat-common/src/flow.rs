@@ -10,6 +10,7 @@ use core::cell::Cell;
 use crate::address::{Address, Wide};
 use crate::settings::Ticks;
 use crate::tuple::{Side, Tuple};
+use crate::way::Way;
 
 /// What a tuple becomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,13 +134,16 @@ pub struct Flow<C = Cell<u64>> {
     pub packets: C,
     /// Bytes of this direction, network headers included, link headers not.
     pub bytes: C,
+    /// The way past the stack.
+    pub way: Way<C>,
 }
 
 /// A copy of an entry.
 pub type FlowRecord = Flow<u64>;
 
-const _: () = assert!(size_of::<Flow>() == 88);
-const _: () = assert!(size_of::<Translation>() + 3 * 4 + 5 * 8 == size_of::<Flow>());
+const _: () = assert!(size_of::<Flow>() == 128);
+const _: () =
+    assert!(size_of::<Translation>() + 3 * 4 + 5 * 8 + size_of::<Way>() == size_of::<Flow>());
 const _: () = assert!(size_of::<FlowRecord>() == size_of::<Flow>());
 
 impl<C> Flow<C> {
@@ -207,6 +211,7 @@ impl Flow {
             last_seen: self.last_seen.get(),
             packets: self.packets.get(),
             bytes: self.bytes.get(),
+            way: self.way.record(),
         }
     }
 }

@@ -36,6 +36,7 @@ pub mod tables;
 pub mod translate;
 pub mod tuple;
 pub mod verdict;
+pub mod way;
 pub mod wire;
 
 pub use address::{Address, Ip, Ip4, Ip6};

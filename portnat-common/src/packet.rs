@@ -46,6 +46,10 @@ pub trait Packet {
     /// ([`crate::DropReason::TooBig`]).
     fn take_at_most(&mut self, mtu: usize);
 
+    /// Says by how much the sum of the packet's bytes from its network header on has changed, where
+    /// none of its own checksums makes up for it: a device may have summed them.
+    fn changed_by(&mut self, difference: Sum);
+
     /// Brings the transport checksum at `offset` up to date.
     ///
     /// `pseudo` is the difference in the pseudo header (addresses), `covered` the one in the bytes
@@ -110,6 +114,9 @@ impl Packet for Bytes<'_> {
     }
 
     fn take_at_most(&mut self, _mtu: usize) {}
+
+    /// Nobody has summed memory.
+    fn changed_by(&mut self, _difference: Sum) {}
 
     fn update_checksum(
         &mut self,

@@ -87,8 +87,13 @@ pub struct Settings {
     /// Whether a container's UDP socket has one port outside for all remote ends (RFC 4787 REQ-1): 1
     /// or 0.
     pub udp_mapping: u32,
-    /// Always zero.
-    pub padding: u32,
+    /// Whether packets of established flows go past the stack: 1 or 0.
+    pub fast: u32,
+    /// What the bits of [`Settings::mark_mask`] are made in the mark of packets that are translated
+    /// where they come in.
+    pub mark: u32,
+    /// Those bits.
+    pub mark_mask: u32,
 }
 
 /// How many flows of each family a run of the program `sweep_flows` examines.
@@ -97,7 +102,7 @@ pub const SWEPT_AT_ONCE: u32 = 16;
 /// `BPF_F_IPV6`, which aya's bindings do not have yet.
 pub const IPV6_CHECKSUM_FLAG: u32 = 1 << 7;
 
-const _: () = assert!(size_of::<Settings>() == 112);
+const _: () = assert!(size_of::<Settings>() == 120);
 
 impl Settings {
     /// Standard life times, no limit for a container, and the ports outside `local_ports`, the host's
@@ -111,7 +116,9 @@ impl Settings {
             ipv6_checksum_flag: 0,
             flows_per_container: u64::MAX,
             udp_mapping: 1,
-            padding: 0,
+            fast: 0,
+            mark: 0,
+            mark_mask: 0,
         }
     }
 }

@@ -95,6 +95,13 @@ impl Signals {
         Signals(SCTP[(kind & 15) as usize])
     }
 
+    /// Whether it neither begins nor ends anything, and may be any of many.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_data(self) -> bool {
+        self.0 == HEARD as u8
+    }
+
     /// What they add to what the packet's direction has seen, see [`crate::conntrack`].
     #[inline(always)]
     #[must_use]

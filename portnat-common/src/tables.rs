@@ -139,6 +139,13 @@ pub trait Tables<F: Family>: Fragments {
     /// administrator.
     fn port_is_withheld(&self, protocol: u8, port: u16) -> bool;
 
+    /// The interface that the packet came in by, in the namespace and at the device where it was last
+    /// received; 0 if the host made it itself.
+    fn came_in(&self) -> u32;
+
+    /// Whether the packet's link header names this host: a promiscuous interface shows others' too.
+    fn is_for_us(&self) -> bool;
+
     /// Counts a port that was lent, by how many of the pool were tried for it.
     fn count_probes(&self, probes: u32);
 

@@ -12,6 +12,10 @@ pub enum Verdict {
     /// Rewritten at both ends, and to go past the stack by the interface that its carrier was told
     /// ([`crate::Packet::redirect`]).
     Redirect,
+    /// Rewritten, and to go past the stack to who is behind the interface that its carrier was told.
+    Deliver,
+    /// To go past the stack by the interface that its carrier was told, where it is translated.
+    Send,
     /// A fragment that waits for its datagram's first: it has been copied, and the copy will come.
     Held,
     /// Of a flow between an IPv6 client and an IPv4 target, counted and not rewritten yet: that is

@@ -22,6 +22,12 @@ impl Done {
     pub(crate) const HELD: u32 = 6;
     /// It is to become a packet of the other address family.
     pub(crate) const CONVERT: u32 = 7;
+    /// It goes to who is behind an interface.
+    pub(crate) const DELIVER: u32 = 8;
+    /// It goes out by an interface.
+    pub(crate) const SEND: u32 = 9;
+    /// It goes on through the stack, translated.
+    pub(crate) const TRANSLATED: u32 = 10;
 
     #[inline(always)]
     pub(crate) const fn new(what: u32, value: u32) -> Self {
@@ -43,10 +49,13 @@ impl Done {
     #[inline(always)]
     pub(crate) fn verdict(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Pass | Verdict::Translated => Done::plain(Done::NEXT),
+            Verdict::Pass => Done::plain(Done::NEXT),
+            Verdict::Translated => Done::plain(Done::TRANSLATED),
             Verdict::Redirect => Done::plain(Done::REDIRECT),
             Verdict::Held => Done::plain(Done::HELD),
             Verdict::Convert => Done::plain(Done::CONVERT),
+            Verdict::Deliver => Done::plain(Done::DELIVER),
+            Verdict::Send => Done::plain(Done::SEND),
             Verdict::Drop(reason) => Done::new(Done::DROP, reason as u32),
         }
     }

@@ -19,6 +19,7 @@ mod place;
 mod run;
 mod skb;
 mod socket;
+mod steps;
 mod tables;
 
 use aya_ebpf::macros::classifier;
@@ -27,8 +28,7 @@ use portnat_common::settings::SWEPT_AT_ONCE;
 use portnat_common::wire::ethernet;
 use portnat_common::{Family, V4, V6};
 
-use crate::place::{In, Inside, Local, Outside};
-use crate::run::run;
+use crate::place::{In, Inside, Local, Outside, Port};
 
 /// Where the network header lies behind an Ethernet header.
 const ETHERNET: usize = ethernet::HEADER_LEN;
@@ -36,37 +36,50 @@ const ETHERNET: usize = ethernet::HEADER_LEN;
 /// In from an uplink, a bridge or a bridge's port.
 #[classifier]
 pub(crate) fn nat_in(ctx: TcContext) -> i32 {
-    run::<In<ETHERNET>>(&ctx)
+    run::run::<In<ETHERNET>>(&ctx)
+}
+
+/// In from a bridge's port.
+#[classifier]
+pub(crate) fn port_in(ctx: TcContext) -> i32 {
+    run::run::<Port>(&ctx)
+}
+
+/// Out by a bridge's port, to a container. Changes nothing.
+#[classifier]
+pub(crate) fn port_out(ctx: TcContext) -> i32 {
+    steps::arrive::<Inside<ETHERNET>>(&ctx);
+    run::NEXT
 }
 
 /// Out by an uplink.
 #[classifier]
 pub(crate) fn uplink_out(ctx: TcContext) -> i32 {
-    run::<Outside<ETHERNET>>(&ctx)
+    run::run::<Outside<ETHERNET>>(&ctx)
 }
 
 /// Out by a bridge, to a container.
 #[classifier]
 pub(crate) fn bridge_out(ctx: TcContext) -> i32 {
-    run::<Inside<ETHERNET>>(&ctx)
+    run::run::<Inside<ETHERNET>>(&ctx)
 }
 
 /// Out by the loopback interface: from the host to itself.
 #[classifier]
 pub(crate) fn local_out(ctx: TcContext) -> i32 {
-    run::<Local>(&ctx)
+    run::run::<Local>(&ctx)
 }
 
 /// In from an uplink without a link layer.
 #[classifier]
 pub(crate) fn nat_in_l3(ctx: TcContext) -> i32 {
-    run::<In<0>>(&ctx)
+    run::run::<In<0>>(&ctx)
 }
 
 /// Out by an uplink without a link layer.
 #[classifier]
 pub(crate) fn uplink_out_l3(ctx: TcContext) -> i32 {
-    run::<Outside<0>>(&ctx)
+    run::run::<Outside<0>>(&ctx)
 }
 
 /// The datapath's clock. Never attached: userspace runs it to learn what time it is for the flows.
@@ -84,7 +97,7 @@ pub(crate) fn clock(_ctx: TcContext) -> i32 {
 pub(crate) fn sweep_flows(ctx: TcContext) -> i32 {
     let mut examined = false;
     for _ in 0..SWEPT_AT_ONCE {
-        examined = run::sweep::<V4>(&ctx) | run::sweep::<V6>(&ctx);
+        examined = steps::sweep::<V4>(&ctx) | steps::sweep::<V6>(&ctx);
     }
     i32::from(examined)
 }
@@ -94,8 +107,8 @@ pub(crate) fn sweep_flows(ctx: TcContext) -> i32 {
 #[classifier]
 pub(crate) fn end_flow(ctx: TcContext) -> i32 {
     i32::from(match run::ethertype(&ctx) {
-        Some(V4::ETHERTYPE) => run::end::<V4>(&ctx),
-        Some(V6::ETHERTYPE) => run::end::<V6>(&ctx),
+        Some(V4::ETHERTYPE) => steps::end::<V4>(&ctx),
+        Some(V6::ETHERTYPE) => steps::end::<V6>(&ctx),
         _ => false,
     })
 }

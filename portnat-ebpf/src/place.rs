@@ -14,6 +14,8 @@ pub(crate) trait Place {
     const HOOK: Hook;
     /// Where the network header lies, in bytes.
     const L3: usize;
+    /// Whether packets of known flows may go out from here at once.
+    const SENDS: bool = false;
 
     /// Puts an ICMP error in the place of a packet that is dropped for this reason, and says where it
     /// is to go; or does nothing and returns `false`.
@@ -24,6 +26,9 @@ pub(crate) trait Place {
 
 /// Where packets come in; their network header lies at `L3`.
 pub(crate) struct In<const L3: usize>;
+
+/// Where packets come in by a bridge's port.
+pub(crate) struct Port;
 
 /// Where packets go out by an uplink.
 pub(crate) struct Outside<const L3: usize>;
@@ -44,6 +49,21 @@ impl<const AT: usize> Place for In<AT> {
         Maps: Tables<F>,
     {
         reason == DropReason::TooBig as u32 && answer::refuse_length::<F, AT>(ctx)
+    }
+}
+
+impl Place for Port {
+    const HOOK: Hook = Hook::In;
+    const L3: usize = ethernet::HEADER_LEN;
+    const SENDS: bool = true;
+
+    #[inline(always)]
+    fn answer<F: Mapped>(ctx: &TcContext, reason: u32) -> bool
+    where
+        Maps: Tables<F>,
+    {
+        reason == DropReason::TooBig as u32
+            && answer::refuse_length::<F, { ethernet::HEADER_LEN }>(ctx)
     }
 }
 

@@ -3,30 +3,27 @@
 use core::ptr;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC};
-use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh};
+use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
-use portnat_common::nat::{self, Hook, Opening, Sight};
+use portnat_common::nat::{Hook, Sight};
 use portnat_common::wire::ethernet;
-use portnat_common::{DropReason, Family, Fragments as _, Packet, Tables, Tuple, V4, V6, Verdict};
+use portnat_common::{DropReason, Family, Packet, Tables, V4, V6};
 
 use crate::across;
 use crate::done::Done;
 use crate::fragments::passing;
-use crate::maps::DROPS;
+use crate::maps::{DROPS, SETTINGS};
 use crate::place::Place;
 use crate::skb::Skb;
+use crate::steps;
 use crate::tables::{Mapped, Maps};
 
 /// The next program's turn: `TCX_NEXT`, and clsact's `TC_ACT_UNSPEC`, which is the same number.
-const NEXT: i32 = TC_ACT_UNSPEC;
+pub(crate) const NEXT: i32 = TC_ACT_UNSPEC;
 
 /// The index of the loopback interface, in every network namespace (LOOPBACK_IFINDEX).
 const LOOPBACK: u32 = 1;
-
-/// How much of a packet is read at most: a link header, a network header with all its options, an
-/// ICMP error's header, and of what it quotes as much again with 8 bytes of transport header.
-const HEADERS: usize = 14 + 60 + 8 + 60 + 8;
 
 /// A packet is seen at a place.
 #[inline(always)]
@@ -37,7 +34,15 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
         _ => return NEXT,
     };
     match done.0 as u32 {
+        // SAFETY: the helper has no requirements.
+        Done::DELIVER => unsafe { bpf_redirect_peer(way_out(), 0) as i32 },
+        // SAFETY: nor has this one.
+        Done::SEND => unsafe { bpf_redirect(way_out(), 0) as i32 },
         Done::REDIRECT => redirect::<At>(ctx),
+        Done::TRANSLATED if At::HOOK == Hook::In => {
+            mark(ctx);
+            NEXT
+        }
         // TCX knows no verdict for what was taken and not dropped.
         Done::HELD => TC_ACT_SHOT,
         Done::DROP => {
@@ -57,6 +62,24 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
     }
 }
 
+/// Marks a packet for the rules of the stack that it goes to.
+#[inline(always)]
+fn mark(ctx: &TcContext) {
+    let Some(settings) = SETTINGS.get(0) else {
+        return;
+    };
+    if settings.mark_mask != 0 {
+        // SAFETY: the program's context, of which programs may write this.
+        unsafe { (*ctx.skb.skb).mark = (*ctx.skb.skb).mark & !settings.mark_mask | settings.mark };
+    }
+}
+
+/// The interface that a packet was told to go by.
+#[inline(always)]
+fn way_out() -> u32 {
+    passing().map_or(0, |passing| passing.interface())
+}
+
 /// Sends a packet on by an interface. What goes to the host itself comes in by the loopback
 /// interface.
 #[inline(always)]
@@ -67,7 +90,7 @@ fn redirect<At: Place>(ctx: &TcContext) -> i32 {
         drop_for(ctx, DropReason::Unwritable as u32);
         return TC_ACT_SHOT;
     }
-    let interface = passing().map_or(0, |passing| passing.interface());
+    let interface = way_out();
     let action = if interface == LOOPBACK {
         // Addressed to the interface, or the stack takes it for somebody else's.
         let mut skb = Skb::plain(ctx);
@@ -109,14 +132,20 @@ fn drop_for(ctx: &TcContext, reason: u32) {
     );
 }
 
-/// As [`nat::process`], each step a function of its own to the kernel, with a stack of its own; and
+/// As [`portnat_common::nat::process`], each step a function of its own to the kernel, with a stack of its own; and
 /// what belongs to flows of both families.
 #[inline(always)]
 fn process<F: Mapped, At: Place>(ctx: &TcContext) -> Done
 where
     Maps: Tables<F>,
 {
-    let done = established::<F, At>(ctx);
+    if At::SENDS {
+        let done = steps::send::<F, At>(ctx);
+        if !done.is(Done::UNKNOWN) {
+            return done;
+        }
+    }
+    let done = steps::established::<F, At>(ctx);
     let wants_more = [Done::FRAGMENT, Done::ERROR, Done::UNKNOWN, Done::CONVERT];
     if !wants_more.iter().any(|more| done.is(*more)) {
         return done;
@@ -131,10 +160,10 @@ where
     let is_fragment = done.is(Done::FRAGMENT);
     passing.set_fragment(is_fragment);
     if is_fragment {
-        passing.park(fragment::<F, At>(ctx));
+        passing.park(steps::fragment::<F, At>(ctx));
     }
     if passing.done().is(Done::ERROR) {
-        passing.park(error::<F, At>(ctx));
+        passing.park(steps::error::<F, At>(ctx));
         // What is about no flow of its own family may be about one of both.
         if passing.done().is(Done::NEXT) {
             passing.park(across::error::<F, At>(ctx));
@@ -144,228 +173,42 @@ where
         passing.park(across::answer::<F, At>(ctx));
     }
     if passing.done().is(Done::UNKNOWN) {
-        passing.park(half_open::<F, At>(ctx));
+        passing.park(steps::half_open::<F, At>(ctx));
         if !passing.done().is(Done::UNKNOWN) {
-            confirm::<F>(ctx);
+            steps::confirm::<F>(ctx);
         }
     }
     if passing.done().is(Done::UNKNOWN) {
-        passing.park(plan::<F, At>(ctx));
+        passing.park(steps::plan::<F, At>(ctx));
     }
     if At::HOOK == Hook::Outside && passing.done().is(Done::UNKNOWN) {
-        passing.park(map::<F>(ctx));
+        passing.park(steps::map::<F>(ctx));
     }
     if passing.done().is(Done::UNKNOWN) {
-        passing.park(make::<F, At>(ctx));
+        passing.park(steps::make::<F, At>(ctx));
         if passing.done().is(Done::UNKNOWN) {
-            passing.park(search::<F, At>(ctx));
+            passing.park(steps::search::<F, At>(ctx));
         }
         if passing.done().is(Done::UNKNOWN) {
-            passing.park(complete::<F, At>(ctx));
+            passing.park(steps::complete::<F, At>(ctx));
         }
         // The flow has taken room and pays by making some; or there was none, and then all the more.
-        sweep::<F>(ctx);
-        sweep::<F>(ctx);
+        steps::sweep::<F>(ctx);
+        steps::sweep::<F>(ctx);
     }
     if passing.done().is(Done::UNKNOWN) {
-        passing.park(finish::<F, At>(ctx));
+        passing.park(steps::finish::<F, At>(ctx));
     }
     if passing.done().is(Done::CONVERT) {
         passing.park(across::convert::<F, At>(ctx));
     }
     if passing.is_fragment() {
-        settle(ctx);
+        steps::settle(ctx);
         if passing.places() != 0 {
-            release(ctx);
+            steps::release(ctx);
         }
     }
     passing.done()
-}
-
-#[inline(never)]
-fn established<F: Family, At: Place>(ctx: &TcContext) -> Done
-where
-    Maps: Tables<F>,
-{
-    let mut packet = Skb::with_headers::<F>(ctx, HEADERS);
-    Done::step(nat::established::<F, _, _>(
-        &mut packet,
-        sight::<At>(ctx),
-        &Maps::at(ctx),
-    ))
-}
-
-#[inline(never)]
-fn fragment<F: Family, At: Place>(ctx: &TcContext) -> Done
-where
-    Maps: Tables<F>,
-{
-    let Some(passing) = passing() else {
-        return Done::plain(Done::UNKNOWN);
-    };
-    let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
-    let next = nat::fragment::<F, _, _>(skb, sight::<At>(ctx), tables, &mut passing.first);
-    Done::step(next)
-}
-
-/// Lets the others follow a first fragment that has gone its way.
-#[inline(never)]
-fn settle(ctx: &TcContext) {
-    if let Some(passing) = passing() {
-        let dropped = passing.done().is(Done::DROP);
-        let places = nat::settle(&Maps::at(ctx), &mut passing.first, dropped);
-        passing.set_places(places);
-    }
-}
-
-/// Releases those that wait for it.
-#[inline(never)]
-fn release(ctx: &TcContext) {
-    let Some(passing) = passing() else {
-        return;
-    };
-    // What is released at egress meets the hook at once, and parks a verdict of its own.
-    let (done, interface) = (passing.done(), passing.interface());
-    let (maps, mut packet) = (Maps::at(ctx), Skb::new::<V4>(ctx));
-    let released = maps.release_waiting(&passing.first.waiting, passing.places(), &mut packet);
-    passing.set_interface(interface);
-    passing.park(match released {
-        Some(()) => done,
-        None => Done::verdict(Verdict::Drop(DropReason::Fragment)),
-    });
-}
-
-#[inline(never)]
-fn error<F: Family, At: Place>(ctx: &TcContext) -> Done
-where
-    Maps: Tables<F>,
-{
-    let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
-    Done::verdict(nat::error::<F, _, _>(skb, sight::<At>(ctx), tables))
-}
-
-#[inline(never)]
-fn half_open<F: Mapped, At: Place>(ctx: &TcContext) -> Done
-where
-    Maps: Tables<F>,
-{
-    let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
-    let (Some(opening), Some(passing)) = (opening::<F>(), passing()) else {
-        return Done::plain(Done::UNKNOWN);
-    };
-    let first = &passing.first;
-    let done = nat::half_open::<F, _, _>(skb, sight::<At>(ctx), tables, first, opening);
-    Done::option(done)
-}
-
-/// Not where the flow is found: each way to there would be walked to the end of this.
-#[inline(never)]
-fn confirm<F: Mapped>(ctx: &TcContext)
-where
-    Maps: Tables<F>,
-{
-    if let Some(opening) = opening::<F>() {
-        nat::confirm::<F, _>(&Maps::at(ctx), opening);
-    }
-}
-
-#[inline(never)]
-fn plan<F: Mapped, At: Place>(ctx: &TcContext) -> Done
-where
-    Maps: Tables<F>,
-{
-    let (skb, tables) = (&mut Skb::new::<F>(ctx), &Maps::at(ctx));
-    let Some(opening) = opening::<F>() else {
-        return Done::plain(Done::UNKNOWN);
-    };
-    let done = nat::plan::<F, _, _>(skb, sight::<At>(ctx), tables, opening);
-    Done::option(done)
-}
-
-#[inline(never)]
-fn map<F: Mapped>(ctx: &TcContext) -> Done
-where
-    Maps: Tables<F>,
-{
-    let Some(opening) = opening::<F>() else {
-        return Done::plain(Done::UNKNOWN);
-    };
-    Done::option(nat::map::<F, _>(&Maps::at(ctx), opening))
-}
-
-#[inline(never)]
-fn make<F: Mapped, At: Place>(ctx: &TcContext) -> Done
-where
-    Maps: Tables<F>,
-{
-    let Some(opening) = opening::<F>() else {
-        return Done::plain(Done::UNKNOWN);
-    };
-    Done::option(nat::make::<F, _>(At::HOOK, &Maps::at(ctx), opening))
-}
-
-#[inline(never)]
-fn search<F: Mapped, At: Place>(ctx: &TcContext) -> Done
-where
-    Maps: Tables<F>,
-{
-    let Some(opening) = opening::<F>() else {
-        return Done::plain(Done::UNKNOWN);
-    };
-    Done::option(nat::search::<F, _>(At::HOOK, &Maps::at(ctx), opening))
-}
-
-#[inline(never)]
-fn complete<F: Mapped, At: Place>(ctx: &TcContext) -> Done
-where
-    Maps: Tables<F>,
-{
-    let Some(opening) = opening::<F>() else {
-        return Done::plain(Done::UNKNOWN);
-    };
-    Done::option(nat::complete::<F, _>(At::HOOK, &Maps::at(ctx), opening))
-}
-
-#[inline(never)]
-fn finish<F: Mapped, At: Place>(ctx: &TcContext) -> Done {
-    let Some(opening) = opening::<F>() else {
-        return Done::plain(Done::UNKNOWN);
-    };
-    let skb = &mut Skb::new::<F>(ctx);
-    Done::verdict(nat::finish::<F, _>(skb, sight::<At>(ctx), opening))
-}
-
-/// The flow that this CPU is opening.
-#[inline(always)]
-fn opening<'a, F: Mapped>() -> Option<&'a mut Opening<F::Address>> {
-    // SAFETY: each CPU has its own, programs run with bottom halves off, and each of the functions
-    // above asks once. What lies there was written as such, and all zeroes are one too.
-    F::opening().map(|opening| unsafe { &mut *opening })
-}
-
-/// Examines one flow, whether its time is over. `false` if there is none to examine.
-#[inline(never)]
-pub(crate) fn sweep<F: Family>(ctx: &TcContext) -> bool
-where
-    Maps: Tables<F>,
-{
-    nat::sweep::<F, _>(&Maps::at(ctx))
-}
-
-/// Ends the flow whose key the packet is. `false` if there is none.
-#[inline(never)]
-pub(crate) fn end<F: Family>(ctx: &TcContext) -> bool
-where
-    Maps: Tables<F>,
-{
-    let skb = Skb::with_headers::<F>(ctx, HEADERS);
-    let at = ethernet::HEADER_LEN;
-    let Some([src, dst]) = skb.read::<[F::Address; 2]>(at) else {
-        return false;
-    };
-    let rest = skb.read(at + 2 * size_of::<F::Address>()).unwrap_or(0);
-    let key = Tuple::unpack(src, dst, rest);
-    nat::end::<F, _>(&Maps::at(ctx), &key)
 }
 
 /// How the packet is seen here.

@@ -4,7 +4,7 @@ use core::ptr;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM};
 use aya_ebpf::helpers::{
-    bpf_check_mtu, bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_change_proto,
+    bpf_check_mtu, bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_change_proto,
     bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
@@ -225,6 +225,12 @@ impl Packet for Skb {
         // MTU; there is none where there is no such interface.
         let result = unsafe { bpf_check_mtu(self.skb.cast(), interface, &mut mtu, 0, 0) };
         (result >= 0).then_some(mtu as usize)
+    }
+
+    #[inline(always)]
+    fn changed_by(&mut self, difference: Sum) {
+        // SAFETY: `skb` is this program's context. What no device has summed is refused, as it may.
+        unsafe { bpf_csum_update(self.skb, difference.raw()) };
     }
 
     #[inline(always)]

@@ -326,6 +326,18 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn came_in(&self) -> u32 {
+                // SAFETY: the program's context, which the verifier lets us read.
+                unsafe { (*self.skb).ingress_ifindex }
+            }
+
+            #[inline(always)]
+            fn is_for_us(&self) -> bool {
+                // SAFETY: as above. PACKET_HOST.
+                unsafe { (*self.skb).pkt_type == 0 }
+            }
+
+            #[inline(always)]
             fn count_probes(&self, probes: u32) {
                 if let Some(counter) = PROBES.get_ptr_mut(probes) {
                     // SAFETY: each CPU has its own, and nothing else of ours runs in between.

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::control::{Request, Server, Socket};
 use crate::datapath::{Datapath, DatapathError, LoadOptions};
-use crate::model::{Desired, Intent, Role, Timeout, UplinkBridges, allocate};
+use crate::model::{Desired, FastPath, Intent, Role, Timeout, UplinkBridges, allocate};
 use crate::net::{
     NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range,
     local_reserved_ports, remove_clsact, snapshot, ticks_per_second,
@@ -27,6 +27,10 @@ use crate::spec::PublishSpec;
 
 /// How often flows whose time is over are swept out, beside what flows that begin do.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// How often connection tracking is looked for, which is loaded by the first rule that asks for it and
+/// announces nothing.
+const LOOK_FOR_CONNTRACK_EVERY: Duration = Duration::from_secs(2);
 
 /// How long the host's changes are gathered: a router's table can change a thousand times a second.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -50,8 +54,10 @@ const REFUSALS: [(DropReason, &str, &str); 2] = [
 pub struct Config {
     /// The ports to publish.
     pub publish: Vec<PublishSpec>,
-    /// What else the user asked for; `published` is filled in from `publish`.
+    /// What else the user asked for; `published` and `fast` are filled in.
     pub intent: Intent,
+    /// Which packets go past the host's stack.
+    pub fast_path: FastPath,
     /// How long flows live, where that is not the standard.
     pub timeouts: Vec<Timeout>,
     /// How the datapath is loaded.
@@ -64,6 +70,7 @@ pub struct Config {
 /// called, dropping it does the same but for a clsact queueing discipline that it added.
 pub struct Daemon {
     intent: Intent,
+    fast_path: FastPath,
     datapath: Datapath,
     lifetimes: Lifetimes,
     sysctls: Sysctls,
@@ -105,6 +112,12 @@ impl Daemon {
         tokio::spawn(connection);
         let host = snapshot(&handle).await?;
         let mut intent = config.intent;
+        let fast_path = if Datapath::can_be_fast() {
+            config.fast_path
+        } else {
+            FastPath::Off
+        };
+        intent.fast = fast_path != FastPath::Off;
         let (published, reservations) = allocate(&config.publish, local_ports)?;
         intent.published = published;
         intent.check(&host)?;
@@ -124,6 +137,7 @@ impl Daemon {
         };
         let mut daemon = Daemon {
             intent,
+            fast_path,
             datapath,
             lifetimes: settings.lifetimes,
             sysctls: Sysctls::new(),
@@ -167,6 +181,8 @@ impl Daemon {
         tokio::pin!(stop);
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut track = interval(LOOK_FOR_CONNTRACK_EVERY);
+        track.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_look = Instant::now();
         loop {
             tokio::select! {
@@ -179,6 +195,7 @@ impl Daemon {
                     next_look = Instant::now() + LOOK_AGAIN_AFTER;
                 }
                 Some(request) = self.requests.recv() => self.answer(request),
+                _ = track.tick() => self.look_for_conntrack(),
                 _ = sweep.tick() => {
                     // Also what announces nothing: a sysctl that somebody has set back.
                     self.follow().await;
@@ -232,6 +249,20 @@ impl Daemon {
         self.complaints = complaints;
     }
 
+    /// As [`Daemon::follow`], of this alone.
+    fn look_for_conntrack(&mut self) {
+        match self.decide_fast() {
+            Ok(complaint) => {
+                let news = complaint.filter(|new| !self.complaints.contains(new));
+                if let Some(news) = news {
+                    warn!("{news}");
+                    self.complaints.push(news);
+                }
+            }
+            Err(error) => warn!("{error}"),
+        }
+    }
+
     /// What cannot be done for one interface is said and does not keep the others from it.
     async fn reconcile(&mut self, mut host: Snapshot) -> Result<Vec<String>, DatapathError> {
         self.uplink_bridges.hold(&mut host);
@@ -258,11 +289,27 @@ impl Daemon {
             let set = self.sysctls.accept_own_answers(loopback);
             complaints.extend(set.err().map(|error| error.to_string()));
         }
+        complaints.extend(self.decide_fast()?);
         let attached = self.datapath.apply(&desired)?;
         complaints.extend(attached.failed.iter().map(ToString::to_string));
         self.remove_qdiscs(attached.qdiscs).await;
         self.report_uplinks(&desired);
         Ok(complaints)
+    }
+
+    /// Lets packets past the stack as long as connection tracking takes it. Where it cannot be made
+    /// to, returns what keeps it from that.
+    fn decide_fast(&mut self) -> Result<Option<String>, DatapathError> {
+        if self.fast_path == FastPath::Off {
+            return Ok(None);
+        }
+        let liberal = self.sysctls.be_liberal();
+        let fast = self.fast_path.lets_past(liberal.is_ok());
+        if self.datapath.set_fast(fast)? {
+            let what = if fast { "may go past" } else { "stay in" };
+            info!("packets of established flows {what} the host's stack");
+        }
+        Ok(liberal.err().map(|error| error.to_string()))
     }
 
     async fn detach(&mut self) {

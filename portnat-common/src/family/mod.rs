@@ -57,6 +57,12 @@ pub trait Family: Copy + 'static {
         payload_length: u16,
     ) -> Option<()>;
 
+    /// How many hops the packet with the network header at `l3` may still make.
+    fn hops<P: Packet>(packet: &P, l3: usize) -> Option<u8>;
+
+    /// Uses up one of them; there must be one.
+    fn use_hop<P: Packet>(packet: &mut P, l3: usize) -> Option<()>;
+
     /// Whether an address is that of one host: neither unspecified nor multicast, nor reserved.
     fn is_one_host(address: Self::Address) -> bool;
 

@@ -1,8 +1,9 @@
 //! IPv4.
 
 use crate::address::Ip4;
+use crate::checksum::Sum;
 use crate::packet::Packet;
-use crate::wire::{ethernet, icmp, ipv4, protocol};
+use crate::wire::{Be16, ethernet, icmp, ipv4, protocol};
 
 use super::{Family, Fragment, Network};
 
@@ -38,6 +39,23 @@ impl Family for V4 {
         payload_length: u16,
     ) -> Option<()> {
         packet.write(l3, ipv4::Header::new(protocol, addresses, payload_length))
+    }
+
+    #[inline(always)]
+    fn hops<P: Packet>(packet: &P, l3: usize) -> Option<u8> {
+        packet
+            .read(l3 + ipv4::TTL_AND_PROTOCOL)
+            .map(|word: Be16| (word.get() >> 8) as u8)
+    }
+
+    #[inline(always)]
+    fn use_hop<P: Packet>(packet: &mut P, l3: usize) -> Option<()> {
+        let old: Be16 = packet.read(l3 + ipv4::TTL_AND_PROTOCOL)?;
+        let new = Be16::new(old.get().wrapping_sub(1 << 8));
+        let checksum: u16 = packet.read(l3 + ipv4::CHECKSUM)?;
+        let checksum = Sum::ZERO.replace16(old.raw(), new.raw()).apply(checksum);
+        packet.write(l3 + ipv4::TTL_AND_PROTOCOL, new)?;
+        packet.write(l3 + ipv4::CHECKSUM, checksum)
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! IPv6.
 
 use crate::address::{Address, Ip6};
+use crate::checksum::Sum;
 use crate::icmp_answer::MOST_QUOTED;
 use crate::packet::Packet;
 use crate::wire::{Be16, ethernet, icmp, ipv6, protocol};
@@ -43,6 +44,22 @@ impl Family for V6 {
         payload_length: u16,
     ) -> Option<()> {
         packet.write(l3, ipv6::Header::new(protocol, addresses, payload_length))
+    }
+
+    #[inline(always)]
+    fn hops<P: Packet>(packet: &P, l3: usize) -> Option<u8> {
+        packet
+            .read(l3 + ipv6::NEXT_AND_HOP_LIMIT)
+            .map(|word: Be16| word.get() as u8)
+    }
+
+    #[inline(always)]
+    fn use_hop<P: Packet>(packet: &mut P, l3: usize) -> Option<()> {
+        let old: Be16 = packet.read(l3 + ipv6::NEXT_AND_HOP_LIMIT)?;
+        let new = Be16::new(old.get().wrapping_sub(1));
+        packet.write(l3 + ipv6::NEXT_AND_HOP_LIMIT, new)?;
+        packet.changed_by(Sum::ZERO.replace16(old.raw(), new.raw()));
+        Some(())
     }
 
     #[inline(always)]

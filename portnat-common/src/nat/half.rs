@@ -232,4 +232,5 @@ fn copy(entry: &mut FlowRecord, flow: &Flow, now: Ticks) {
     entry.last_seen = now.0;
     entry.packets = flow.packets.get();
     entry.bytes = flow.bytes.get();
+    entry.way.clear();
 }

@@ -119,6 +119,8 @@ pub(super) fn revive(flow: &Flow, twin: &Flow, seen: u64, now: Ticks) {
     // Until both are renewed the flow is over to everybody else.
     twin.seen.set(0);
     twin.last_seen.set(now.0);
+    flow.way.forget();
+    twin.way.forget();
     flow.seen.set(seen);
     flow.last_seen.set(now.0);
 }

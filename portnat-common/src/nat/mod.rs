@@ -12,6 +12,7 @@
 mod across;
 mod across_error;
 mod error;
+mod fast;
 mod fragment;
 mod half;
 mod life;
@@ -27,6 +28,7 @@ mod track;
 pub use across::{answer, convert_v4, convert_v6};
 pub use across_error::{error_v4, error_v6};
 pub use error::error;
+pub use fast::{arrive_inside, send};
 pub use fragment::{fragment, settle};
 pub use half::{confirm, half_open};
 pub use map::map;
@@ -48,6 +50,7 @@ use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::{protocol, tcp, udp};
+use fast::{arrive_outside, deliver};
 use rewrite::{readdress, rewrite};
 use track::track;
 
@@ -195,6 +198,14 @@ fn meet<F: Family, P: Packet, T: Tables<F>>(
         }
         let bytes = (network.end - sight.l3) as u64;
         if track::<F, T>(tables, settings, &tuple, transport, flow, bytes) {
+            let known = (network, transport, &tuple);
+            if sight.hook == Hook::In && flow.interface == 0 {
+                let delivered = deliver::<F, P, T>(packet, sight, tables, settings, known, flow);
+                if let Some(verdict) = delivered {
+                    return Next::Done(verdict);
+                }
+            }
+            arrive_outside::<F, P, T>(packet, sight, tables, settings, known, flow);
             return Next::Done(translate::<F, P>(
                 packet, sight, network, &tuple, transport, flow,
             ));
@@ -257,6 +268,16 @@ impl Length {
             headers: network.l4.wrapping_sub(l3) + transport,
         }
     }
+
+    /// The length of the longest packet that goes out, of this one or of those that a device is to make
+    /// of it.
+    #[inline(always)]
+    fn longest<P: Packet>(self, packet: &P) -> usize {
+        match packet.segment() {
+            0 => self.whole,
+            segment => self.headers + segment,
+        }
+    }
 }
 
 /// Whether a packet that becomes `longer` by so many bytes fits in the interface that it is redirected
@@ -270,10 +291,7 @@ fn fits<P: Packet>(packet: &mut P, length: Length, interface: u32, longer: isize
         return true;
     };
     let at_most = mtu.wrapping_add_signed(longer.wrapping_neg());
-    let longest = match packet.segment() {
-        0 => length.whole,
-        segment => length.headers + segment,
-    };
+    let longest = length.longest(packet);
     if longest > at_most {
         packet.take_at_most(at_most);
     }

@@ -58,6 +58,7 @@ pub(super) fn keep_port<F: Family, T: Tables<F>>(
     entry.seen = 0;
     entry.last_seen = now.0;
     entry.bytes = 0;
+    entry.way.clear();
     if !opening.wishes(THIS_PORT) {
         return Ok(());
     }
@@ -280,6 +281,7 @@ fn place<F: Family, T: Tables<F>>(
 fn adopt(holder: &Flow, entry: &mut FlowRecord, now: Ticks) {
     // What it has seen was another connection's.
     holder.seen.set(0);
+    holder.way.forget();
     holder.last_seen.set(now.0);
     entry.opened = holder.opened;
 }

@@ -8,6 +8,8 @@ use crate::checksum::Sum;
 
 /// Where the source address lies in the header, in bytes.
 pub const SRC: usize = 12;
+/// Where the time to live lies, and behind it the protocol.
+pub const TTL_AND_PROTOCOL: usize = 8;
 /// Where the destination address lies.
 pub const DST: usize = 16;
 /// Where the header checksum lies.

@@ -7,6 +7,8 @@ use crate::Ip6;
 
 /// Where the source address lies in the header, in bytes.
 pub const SRC: usize = 8;
+/// Where the number of what follows lies, and behind it the hop limit.
+pub const NEXT_AND_HOP_LIMIT: usize = 6;
 /// Where the destination address lies.
 pub const DST: usize = 24;
 

@@ -8,7 +8,7 @@ use crate::support::world::World;
 
 /// The MTU of [`World::UPLINK`].
 pub(crate) const UPLINK_MTU: usize = 1400;
-/// The MTU of [`World::BRIDGE`].
+/// The MTU of [`World::BRIDGE`] and its port.
 pub(crate) const BRIDGE_MTU: usize = 1500;
 
 /// A frame with its Ethernet header.
@@ -51,7 +51,7 @@ impl Packet for Carrier {
     fn mtu(&self, interface: u32) -> Option<usize> {
         match interface {
             World::UPLINK => Some(UPLINK_MTU),
-            World::BRIDGE => Some(BRIDGE_MTU),
+            World::BRIDGE | World::PORT => Some(BRIDGE_MTU),
             _ => None,
         }
     }
@@ -59,6 +59,8 @@ impl Packet for Carrier {
     fn segment(&self) -> usize {
         0
     }
+
+    fn changed_by(&mut self, _difference: Sum) {}
 
     fn take_at_most(&mut self, mtu: usize) {
         self.at_most = mtu;

@@ -4,6 +4,7 @@ mod across;
 mod answers;
 mod carrier;
 mod errors;
+mod fast;
 mod fixtures;
 mod fragments;
 mod hairpin;

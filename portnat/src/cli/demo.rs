@@ -13,7 +13,7 @@ use super::privileges;
 use crate::daemon::{Config, Daemon};
 use crate::datapath::{AttachMode, LoadOptions, UdpMapping};
 use crate::lab::{Lab, Namespace, Server, probe};
-use crate::model::Intent;
+use crate::model::{FastPath, Intent};
 use crate::report::Report;
 
 /// Show portnat at work, in network namespaces that it makes for that and that vanish with it.
@@ -114,12 +114,14 @@ impl HostDaemon {
                 .map(|spec| spec.parse())
                 .collect::<Result<_, _>>()?,
             intent: Intent::default(),
+            fast_path: FastPath::default(),
             timeouts: Vec::new(),
             load: LoadOptions {
                 max_flows: 1024,
                 max_half_open: 1024,
                 max_flows_per_container: 1024,
                 udp_mapping: UdpMapping::default(),
+                mark: None,
                 attach: AttachMode::Auto,
                 trace: false,
             },

@@ -14,7 +14,7 @@ use super::privileges;
 use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon};
 use crate::datapath::{AttachMode, LoadOptions, UdpMapping};
-use crate::model::{Intent, Timeout};
+use crate::model::{FastPath, Intent, Mark, Timeout};
 use crate::report::Report;
 use crate::spec::PublishSpec;
 
@@ -43,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "CIDR")]
     masquerade: Vec<IpNet>,
 
-    /// How many flows there can be at once; a flow takes about 900 bytes of kernel memory
+    /// How many flows there can be at once; a flow takes about 1,250 bytes of kernel memory
     /// for both families, allocated at start.
     #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     max_flows: u32,
@@ -68,6 +68,16 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t)]
     udp_mapping: UdpMapping,
 
+    /// Which packets of established flows go past the host's stack: routing and firewall see the first
+    /// of each flow, and one a second.
+    #[arg(long, value_enum, default_value_t)]
+    fast_path: FastPath,
+
+    /// Set these bits of the mark of each packet that is translated where it comes in and goes through
+    /// the host's stack, for its rules to match.
+    #[arg(long, value_name = "VALUE[/MASK]")]
+    mark: Option<Mark>,
+
     /// How programs are attached to interfaces.
     #[arg(long, value_enum, default_value_t)]
     attach: AttachMode,
@@ -85,11 +95,12 @@ impl Args {
         Config {
             publish: self.publish,
             intent: Intent {
-                published: Vec::new(),
                 uplinks: self.uplinks,
                 bridges: self.bridges,
                 masquerade: self.masquerade,
+                ..Intent::default()
             },
+            fast_path: self.fast_path,
             timeouts: self.timeouts,
             load: LoadOptions {
                 max_flows: self.max_flows,
@@ -100,6 +111,7 @@ impl Args {
                     .max_flows_per_container
                     .unwrap_or_else(|| (self.max_flows / 4).max(1024)),
                 udp_mapping: self.udp_mapping,
+                mark: self.mark,
                 attach: self.attach,
                 trace: self.trace,
             },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use hyper::body::Bytes;
-use portnat_common::{Address, Ip4, Ip6, Tuple};
+use portnat_common::{Address, Ip4, Ip6, Ticks, Tuple};
 use tokio::sync::mpsc;
 
 use super::{FlowKeys, Look};
@@ -45,7 +45,8 @@ impl Look {
     fn listed<A: Address>(&self, flow: &JoinedFlow<A>, port: Option<String>) -> ListedFlow {
         let age = self.duration(flow.age(self.now));
         let idle = self.duration(flow.idle(self.now));
-        ListedFlow::new(flow, age, idle, port)
+        let fast = flow.is_fast(Ticks(self.hz.into()), self.now);
+        ListedFlow::new(flow, age, idle, fast, port)
     }
 
     /// Writes the flows that `filter` means as a JSON array with a line for each, piece by piece.

@@ -55,6 +55,8 @@ impl Hook {
         let ethernet = interface.layer == LinkLayer::Ethernet;
         match (self, interface.role) {
             (Hook::Ingress, Role::Loopback) => None,
+            (Hook::Ingress, Role::Port) if interface.fast => Some("port_in"),
+            (Hook::Egress, Role::Port) if interface.fast => Some("port_out"),
             (Hook::Ingress, _) if ethernet => Some("nat_in"),
             (Hook::Ingress, _) => Some("nat_in_l3"),
             (Hook::Egress, Role::Uplink) if ethernet => Some("uplink_out"),

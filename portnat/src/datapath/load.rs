@@ -15,6 +15,7 @@ use super::attach::{AttachMode, Attachment, Hook};
 use super::error::DatapathError;
 use super::pod::Plain;
 use super::tables::Applied;
+use crate::model::Mark;
 
 /// The eBPF object, built by `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portnat-ebpf"));
@@ -45,6 +46,8 @@ pub struct LoadOptions {
     pub max_flows_per_container: u32,
     /// Which ports containers' UDP sockets have outside.
     pub udp_mapping: UdpMapping,
+    /// How translated packets are marked.
+    pub mark: Option<Mark>,
     /// How programs are attached.
     pub attach: AttachMode,
     /// Whether the programs log each dropped packet.
@@ -72,9 +75,17 @@ pub struct Datapath {
     pub(super) qdiscs: Vec<u32>,
     /// What the tables hold.
     pub(super) applied: Applied,
+    settings: Settings,
 }
 
 impl Datapath {
+    /// Whether packets can go past the host's stack, which takes a kernel that tells an interface's MTU
+    /// (`bpf_check_mtu`, Linux 5.12).
+    #[must_use]
+    pub fn can_be_fast() -> bool {
+        KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 12, 0))
+    }
+
     /// Loads programs and maps; nothing is attached yet.
     ///
     /// # Errors
@@ -86,9 +97,7 @@ impl Datapath {
         let mappings = options.max_flows.clamp(1024, 65_536);
         let log_level = u8::from(options.trace) * TRACE_LEVEL;
         // Of a helper that the kernel has not, a program must not even know (bpf_check_mtu).
-        let knows_mtu = u8::from(
-            KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 12, 0)),
-        );
+        let knows_mtu = u8::from(Self::can_be_fast());
         let ebpf = EbpfLoader::new()
             .map_max_entries("FLOWS4", capacity)
             .map_max_entries("FLOWS6", capacity)
@@ -112,6 +121,7 @@ impl Datapath {
             attachments: BTreeMap::new(),
             qdiscs: Vec::new(),
             applied: Applied::default(),
+            settings: *settings,
         };
         let names: Vec<_> = Hook::PROGRAMS
             .into_iter()
@@ -120,16 +130,37 @@ impl Datapath {
         for name in names {
             datapath.ensure_loaded(name)?;
         }
-        let mut settings = *settings;
         let knows_ipv6_flag = datapath.test_run(KNOWS_IPV6_FLAG, &[0; SHORTEST], 0)?.0 == 1;
+        let settings = &mut datapath.settings;
         settings.flows_per_container = options.max_flows_per_container.into();
         settings.udp_mapping = u32::from(options.udp_mapping == UdpMapping::EndpointIndependent);
         settings.ipv6_checksum_flag = u32::from(knows_ipv6_flag) * IPV6_CHECKSUM_FLAG;
-        datapath
-            .array("SETTINGS")?
-            .set(0, Plain(settings), 0)
-            .map_err(|error| DatapathError::table("SETTINGS", error))?;
+        if let Some(Mark { value, mask }) = options.mark {
+            (settings.mark, settings.mark_mask) = (value, mask);
+        }
+        datapath.set()?;
         Ok(datapath)
+    }
+
+    /// Lets packets of established flows go past the host's stack, or not any more. Returns whether
+    /// that is a change.
+    ///
+    /// # Errors
+    /// The kernel refuses the table's change.
+    pub fn set_fast(&mut self, fast: bool) -> Result<bool, DatapathError> {
+        let before = std::mem::replace(&mut self.settings.fast, fast.into());
+        if before == self.settings.fast {
+            return Ok(false);
+        }
+        self.set()?;
+        Ok(true)
+    }
+
+    fn set(&mut self) -> Result<(), DatapathError> {
+        let settings = Plain(self.settings);
+        self.array("SETTINGS")?
+            .set(0, settings, 0)
+            .map_err(|error| DatapathError::table("SETTINGS", error))
     }
 
     /// Loads a program, unless it is.
@@ -182,6 +213,7 @@ impl Datapath {
         packet: &[u8],
         came_in: u32,
     ) -> Result<(i32, Vec<u8>), DatapathError> {
+        self.ensure_loaded(program)?;
         self.test_runs(program, packet, came_in, 1)
     }
 

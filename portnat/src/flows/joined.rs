@@ -131,6 +131,15 @@ impl<A: Address> JoinedFlow<A> {
         now.since(Ticks(last.unwrap_or_default()))
     }
 
+    /// Whether its packets go past the host's stack, of each direction that was seen within two
+    /// seconds; of one that is silent the next packet goes through it.
+    #[must_use]
+    pub fn is_fast(&self, hz: Ticks, now: Ticks) -> bool {
+        let talks = |half: &&Half<A>| now.since(Ticks(half.record.last_seen)).0 <= 2 * hz.0;
+        let mut talking = self.halves().filter(talks).peekable();
+        talking.peek().is_some() && talking.all(|half| half.record.way.is_taken(hz, now))
+    }
+
     /// How long ago it was opened.
     #[must_use]
     pub fn age(&self, now: Ticks) -> Ticks {

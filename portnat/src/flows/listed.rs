@@ -23,6 +23,8 @@ pub struct ListedFlow {
     pub state: Cow<'static, str>,
     /// Whether an outsider has opened it and not shown yet that it gets the answers.
     pub half_open: bool,
+    /// Whether its packets go past the host's stack (`fast`) or through it (`stack`).
+    pub path: Cow<'static, str>,
     /// Seconds since the flow was opened.
     pub age_seconds: u64,
     /// Seconds since the last packet of either direction.
@@ -52,13 +54,14 @@ pub struct Ends {
 }
 
 impl ListedFlow {
-    /// What is to be told of `flow` of this age, which has been silent for `idle` and came through
-    /// the port `published`.
+    /// What is to be told of `flow` of this age, which has been silent for `idle`, is `fast` or not and
+    /// came through the port `published`.
     #[must_use]
     pub fn new<A: Address>(
         flow: &JoinedFlow<A>,
         age: Duration,
         idle: Duration,
+        fast: bool,
         published: Option<String>,
     ) -> Self {
         let (original, translated) = flow.way();
@@ -66,6 +69,7 @@ impl ListedFlow {
             protocol: Transport(original.protocol),
             state: name(flow.state()).into(),
             half_open: flow.is_half_open(),
+            path: if fast { "fast" } else { "stack" }.into(),
             age_seconds: age.as_secs(),
             idle_seconds: idle.as_secs(),
             published,
@@ -133,6 +137,7 @@ impl fmt::Display for FlowList {
         table.load_preset(presets::NOTHING).set_header([
             "PROTO",
             "STATE",
+            "PATH",
             "AGE",
             "IDLE",
             "ORIGINAL",
@@ -148,6 +153,7 @@ impl fmt::Display for FlowList {
             table.add_row([
                 flow.protocol.to_string(),
                 flow.state_in_words(),
+                flow.path.to_string(),
                 format!("{}s", flow.age_seconds),
                 format!("{}s", flow.idle_seconds),
                 flow.original.to_string(),
@@ -161,7 +167,7 @@ impl fmt::Display for FlowList {
         }
         for column in table.column_iter_mut() {
             column.set_padding((0, 3));
-            if column.index == 2 || column.index == 3 || column.index > 6 {
+            if column.index == 3 || column.index == 4 || column.index > 7 {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
@@ -178,6 +184,7 @@ mod tests {
             protocol: Transport(6),
             state: "established".into(),
             half_open: false,
+            path: "fast".into(),
             age_seconds: 61,
             idle_seconds: 3,
             published: Some("0.0.0.0:8080/tcp".to_owned()),
@@ -209,8 +216,8 @@ mod tests {
         let json = serde_json::to_string(&flow()).expect("JSON");
         assert_eq!(
             json,
-            r#"{"protocol":"tcp","state":"established","half_open":false,"age_seconds":61,"idle_seconds":3,"#.to_owned()
-                + r#""published":"0.0.0.0:8080/tcp","original":{"source":"192.0.2.10","#
+            r#"{"protocol":"tcp","state":"established","half_open":false,"path":"fast","age_seconds":61,"#.to_owned()
+                + r#""idle_seconds":3,"published":"0.0.0.0:8080/tcp","original":{"source":"192.0.2.10","#
                 + r#""source_port":51000,"destination":"192.0.2.1","destination_port":8080},"#
                 + r#""translated":{"source":"192.0.2.10","source_port":51000,"#
                 + r#""destination":"172.17.0.2","destination_port":80},"#

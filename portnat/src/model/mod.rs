@@ -1,6 +1,8 @@
 //! What should be: pure functions from what the user asked for and what the host looks like to
 //! what the datapath holds.
 
+mod fast_path;
+mod mark;
 mod published;
 mod tables;
 mod timeout;
@@ -15,6 +17,8 @@ use portnat_common::{Ip4, Ip6, Subnet};
 
 use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
+pub use fast_path::FastPath;
+pub use mark::Mark;
 pub use published::{PublishError, PublishedPort, allocate};
 pub use tables::{Prefix, Tables};
 pub use timeout::Timeout;
@@ -31,6 +35,8 @@ pub struct Intent {
     pub bridges: Vec<String>,
     /// The prefixes to masquerade; none means the bridges' subnets.
     pub masquerade: Vec<IpNet>,
+    /// Whether packets may go past the host's stack.
+    pub fast: bool,
 }
 
 /// What an interface is to portnat.
@@ -57,6 +63,8 @@ pub struct Interface {
     pub role: Role,
     /// Whether it has an `ingress` queueing discipline, beside which there is no clsact.
     pub ingress_qdisc: bool,
+    /// Whether, as a bridge's port, it lets packets past the host's stack.
+    pub fast: bool,
 }
 
 /// What the datapath should hold.
@@ -135,7 +143,7 @@ impl Intent {
             .filter(|link| link.master.is_some_and(|master| inside.contains(&master)));
         let loopback = snapshot.links.iter().find(|link| link.loopback);
         let loopback = loopback.filter(|_| !self.published.is_empty());
-        let attach = |role| move |link: &Link| (link.index, Interface::new(link, role));
+        let attach = |role| move |link: &Link| (link.index, Interface::new(link, role, self.fast));
         let through = || uplinks.iter().chain(&bridges).copied();
         let mut desired = Desired {
             forwarding: through().map(|link| link.name.clone()).collect(),
@@ -228,12 +236,13 @@ fn is_private(net: &IpNet) -> bool {
 }
 
 impl Interface {
-    fn new(link: &Link, role: Role) -> Self {
+    fn new(link: &Link, role: Role, fast: bool) -> Self {
         Interface {
             name: link.name.clone(),
             layer: link.layer,
             role,
             ingress_qdisc: link.ingress_qdisc,
+            fast: fast && role == Role::Port && link.is_open_ended(),
         }
     }
 }

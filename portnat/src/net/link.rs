@@ -34,6 +34,10 @@ pub struct Link {
     /// Whether it has an ingress queueing discipline, beside which there is no room for clsact:
     /// the two are attached at the same place.
     pub ingress_qdisc: bool,
+    /// Its queueing discipline, by the kernel's name for it; empty where the kernel says none.
+    pub qdisc: String,
+    /// Whether the device that it is paired with or lies on is in another network namespace.
+    pub leads_elsewhere: bool,
 }
 
 /// What kind of device a link is (`IFLA_INFO_KIND`), as far as portnat tells them apart.
@@ -111,6 +115,17 @@ impl Link {
     #[must_use]
     pub fn has_default_route(&self) -> bool {
         self.default_v4 || self.default_v6
+    }
+
+    /// Whether what goes to its other end may be put there at once: that end receives what is sent
+    /// here (veth), in another namespace (the kernel does nothing of the kind within one), and nothing
+    /// waits here for its turn, as it does for a limit of bandwidth.
+    #[must_use]
+    pub fn is_open_ended(&self) -> bool {
+        self.kind == LinkKind::Veth
+            && self.leads_elsewhere
+            && !self.ingress_qdisc
+            && matches!(self.qdisc.as_str(), "" | "noqueue")
     }
 
     /// The networks that this link is in, each once, IPv4's first. On a point-to-point link it is

@@ -161,8 +161,9 @@ fn each_flow_is_told_once_with_both_its_directions() {
     let line = table.lines().find(|line| line.contains(":8080/tcp"));
     let words: Vec<_> = line.expect("a line").split_whitespace().collect();
     assert_eq!(words[..2], ["tcp", "established"], "{table}");
+    assert!(["fast", "stack"].contains(&words[2]), "{table}");
     let tuples = format!("{} {}", web.original, web.translated);
-    assert_eq!(words[4..10].join(" "), tuples, "{table}");
+    assert_eq!(words[5..11].join(" "), tuples, "{table}");
     scene.daemon.stop();
 }
 

@@ -27,6 +27,7 @@ mod beside_docker;
 mod control;
 mod daemon;
 mod demo;
+mod fast_path;
 mod firewall;
 mod flood;
 mod flows;

@@ -3,6 +3,7 @@
 //! root.
 
 mod across;
+mod fast;
 mod fixtures;
 mod fragments;
 mod lending;
@@ -52,6 +53,7 @@ fn options(max_flows: u32) -> LoadOptions {
         max_half_open: max_flows.max(64),
         max_flows_per_container: u32::MAX,
         udp_mapping: UdpMapping::EndpointIndependent,
+        mark: None,
         attach: AttachMode::Auto,
         trace: false,
     }

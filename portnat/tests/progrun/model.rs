@@ -129,7 +129,7 @@ fn step(ipv6: bool) -> impl Strategy<Value = Step> {
 fn verdict_of(verdict: Verdict) -> i32 {
     match verdict {
         Verdict::Pass | Verdict::Translated => NEXT,
-        Verdict::Redirect | Verdict::Convert => REDIRECT,
+        Verdict::Redirect | Verdict::Convert | Verdict::Deliver | Verdict::Send => REDIRECT,
         Verdict::Held | Verdict::Drop(_) => SHOT,
     }
 }

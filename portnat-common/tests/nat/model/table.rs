@@ -179,6 +179,7 @@ fn row<F: TestFamily>(
             Verdict::Redirect => "R",
             Verdict::Held => "H",
             Verdict::Convert => "C",
+            Verdict::Deliver | Verdict::Send => "S",
             Verdict::Drop(DropReason::FlowEnding) => "E",
             Verdict::Drop(DropReason::NoFlow) => "N",
             Verdict::Drop(DropReason::UnsupportedProtocol) => "U",

@@ -152,6 +152,14 @@ impl Tables<V4> for Racing<'_> {
         self.world().port_is_withheld(protocol, port)
     }
 
+    fn came_in(&self) -> u32 {
+        self.world().came_in()
+    }
+
+    fn is_for_us(&self) -> bool {
+        self.world().is_for_us()
+    }
+
     fn count_probes(&self, probes: u32) {
         self.world().count_probes(probes);
     }

@@ -29,6 +29,7 @@ fn flows() -> [(ListedFlow, Option<PublishedPort>); 2] {
         protocol: Transport(6),
         state: "established".into(),
         half_open: false,
+        path: "stack".into(),
         age_seconds: 61,
         idle_seconds: 0,
         published: Some("0.0.0.0:8080/tcp".to_owned()),

@@ -197,3 +197,31 @@ async fn the_namespace_of_this_test_has_a_loopback() {
             .loopback
     );
 }
+
+/// The kernel names a link's other namespace only where it is another.
+#[test]
+fn what_lies_behind_a_veth() {
+    let veth = |index, kind, qdisc: &str, elsewhere: bool| {
+        let infos = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]);
+        let mut attributes = vec![infos, LinkAttribute::Qdisc(qdisc.to_owned())];
+        attributes.extend(elsewhere.then_some(LinkAttribute::LinkNetNsId(0)));
+        link_message(index, attributes)
+    };
+    let mut ingress = TcMessage::default();
+    ingress.header.index = 5;
+    ingress.attributes = vec![TcAttribute::Kind("ingress".to_owned())];
+    let snapshot = assemble(
+        &[
+            veth(1, InfoKind::Veth, "noqueue", true),
+            veth(2, InfoKind::Veth, "noqueue", false),
+            veth(3, InfoKind::Veth, "tbf", true),
+            veth(4, InfoKind::Tun, "noqueue", true),
+            veth(5, InfoKind::Veth, "noqueue", true),
+        ],
+        &[],
+        &[],
+        &[ingress],
+    );
+    let open: Vec<_> = snapshot.links.iter().map(Link::is_open_ended).collect();
+    assert_eq!(open, [true, false, false, false, false]);
+}

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::NetError;
 
-/// A sysctl of one link, `net.FAMILY.conf.LINK.NAME`, or of all of them.
+/// A sysctl of one link, `net.FAMILY.conf.LINK.NAME`, or of all of them; or one that is no link's,
+/// `net.netfilter.NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Conf {
-    /// `ipv4` or `ipv6`.
+    /// `ipv4` or `ipv6`; or `netfilter`.
     family: &'static str,
-    /// A link's name, `all` or `default`.
+    /// A link's name, `all` or `default`; empty if it is no link's.
     of: String,
     /// The last part.
     name: &'static str,
@@ -28,6 +29,10 @@ impl Conf {
         Self::new("ipv6", of, name)
     }
 
+    pub(super) fn netfilter(name: &'static str) -> Self {
+        Self::new("netfilter", "", name)
+    }
+
     fn new(family: &'static str, of: &str, name: &'static str) -> Self {
         Self {
             family,
@@ -38,11 +43,17 @@ impl Conf {
 
     /// As sysctl(8) spells it: the dots of a link's name become slashes.
     pub(super) fn key(&self) -> String {
+        if self.of.is_empty() {
+            return format!("net.{}.{}", self.family, self.name);
+        }
         let of = self.of.replace('.', "/");
         format!("net.{}.conf.{of}.{}", self.family, self.name)
     }
 
     pub(super) fn path(&self, root: &Path) -> PathBuf {
+        if self.of.is_empty() {
+            return root.join("net").join(self.family).join(self.name);
+        }
         directory(root, self.family).join(&self.of).join(self.name)
     }
 
@@ -73,7 +84,7 @@ pub(super) fn directory(root: &Path, family: &str) -> PathBuf {
 }
 
 fn is_special(of: &str) -> bool {
-    matches!(of, ALL | DEFAULT)
+    matches!(of, "" | ALL | DEFAULT)
 }
 
 /// A link's name is one file name here. `all` and `default` are none: writing to them would let

@@ -1,6 +1,7 @@
 //! Sysctls of the network namespace: those that are set and restored, one that is read.
 
 mod conf;
+mod conntrack;
 mod forwarding;
 mod loopback;
 mod port_range;

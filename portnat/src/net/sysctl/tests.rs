@@ -228,3 +228,23 @@ fn no_name_leads_out_of_one_interfaces_directory() {
         }
     }
 }
+
+#[test]
+fn connection_tracking_is_liberal_for_a_time_where_there_is_any() {
+    const LIBERAL: &str = "net/netfilter/nf_conntrack_tcp_be_liberal";
+    let none = Tree::new("no-conntrack", &[("net/other", "0")]);
+    let mut sysctls = none.sysctls();
+    sysctls.be_liberal().expect("nothing to do");
+    assert!(sysctls.changed.is_empty());
+
+    let tree = Tree::new("conntrack", &[(LIBERAL, "0")]);
+    let mut sysctls = tree.sysctls();
+    for _ in 0..2 {
+        sysctls.be_liberal().expect("set");
+        // It is no link's.
+        sysctls.forget_missing(&BTreeSet::new());
+    }
+    assert_eq!(tree.value(LIBERAL), "1");
+    sysctls.restore().expect("put back");
+    assert_eq!(tree.value(LIBERAL), "0");
+}

@@ -1,0 +1,215 @@
+//! Packets of established flows go past the host's stack, by the way that another of the same flow has
+//! just taken through it.
+//!
+//! The first packets of a flow take the host's routing, firewall, neighbours and MTU. Where one leaves
+//! the stack ([`arrive_outside`], [`arrive_inside`]) its way is learnt, and where others of its
+//! direction come in they take it ([`deliver`], [`send`]): with one hop less, and with the link header
+//! that the learnt one had. What is in any way unusual goes through the stack; and about once a second
+//! one packet of each direction does, so that what changes there takes hold.
+
+use crate::conntrack::{DEAD, State};
+use crate::family::{Family, Fragment, Network};
+use crate::flow::Flow;
+use crate::headers::{Transport, tuple};
+use crate::packet::Packet;
+use crate::settings::Settings;
+use crate::tables::{Table, Tables};
+use crate::tuple::{Side, Tuple};
+use crate::verdict::{DropReason, Verdict};
+use crate::way::Header;
+use crate::wire::protocol;
+
+use super::life::{state, twin_of};
+use super::rewrite::rewrite;
+use super::{Hook, Length, Sight};
+
+/// A packet that comes in and is for a container goes to it, if it may. `None` leaves it to the stack.
+#[inline(always)]
+pub(super) fn deliver<F: Family, P: Packet, T: Tables<F>>(
+    packet: &mut P,
+    sight: Sight,
+    tables: &T,
+    settings: &Settings,
+    (network, transport, key): (&Network<F::Address>, &Transport, &Tuple<F::Address>),
+    flow: &Flow,
+) -> Option<Verdict> {
+    if !tables.is_for_us() {
+        return None;
+    }
+    let interface = may_pass::<F, P, T>(packet, sight, tables, settings, network, transport, flow)?;
+    let translation = &flow.translation;
+    let done = match rewrite::<F, P>(packet, sight.l3, key, transport, translation, interface) {
+        Verdict::Redirect => hop::<F, P>(packet, sight.l3, flow),
+        _ => None,
+    };
+    Some(match done {
+        Some(()) => Verdict::Deliver,
+        // It is altered by half.
+        None => Verdict::Drop(DropReason::Unwritable),
+    })
+}
+
+/// A container's packet goes out, if it may, and gets its translation there. `None` leaves it to
+/// [`super::established`].
+#[inline(always)]
+pub fn send<F: Family, P: Packet, T: Tables<F>>(
+    packet: &mut P,
+    sight: Sight,
+    tables: &T,
+) -> Option<Verdict> {
+    let settings = tables.settings()?;
+    if settings.fast == 0 {
+        return None;
+    }
+    let network = F::network(packet, sight.l3)?;
+    if network.fragment != Fragment::Whole {
+        return None;
+    }
+    let transport = Transport::read::<F, P>(packet, &network).ok()?;
+    let key = tuple(&network, &transport, Side::Egress);
+    let flow = tables.flow(Table::Confirmed, &key)?;
+    if flow.interface != 0 || flow.seen.get() & DEAD != 0 {
+        return None;
+    }
+    let way = may_pass::<F, P, T>(packet, sight, tables, settings, &network, &transport, flow);
+    let Some(interface) = way else {
+        flow.way.sets_out(tables.interface());
+        return None;
+    };
+    packet.redirect(interface);
+    Some(match hop::<F, P>(packet, sight.l3, flow) {
+        Some(()) => Verdict::Send,
+        None => Verdict::Drop(DropReason::Unwritable),
+    })
+}
+
+/// The interface that a packet may go by past the stack.
+#[inline(always)]
+fn may_pass<F: Family, P: Packet, T: Tables<F>>(
+    packet: &P,
+    sight: Sight,
+    tables: &T,
+    settings: &Settings,
+    network: &Network<F::Address>,
+    transport: &Transport,
+    flow: &Flow,
+) -> Option<u32> {
+    if settings.fast == 0
+        || !is_plain::<F>(sight, network, transport)
+        || F::hops(packet, sight.l3)? <= 1
+    {
+        return None;
+    }
+    let length = Length::of(packet, sight.l3, network).longest(packet);
+    let (at, now) = (tables.interface(), tables.now());
+    flow.way.of_packet(at, length, settings.hz, now)
+}
+
+/// Whether a packet is one of many: data, and no more than an acknowledgement, in a header without
+/// options, behind an Ethernet header.
+#[inline(always)]
+fn is_plain<F: Family>(sight: Sight, network: &Network<F::Address>, transport: &Transport) -> bool {
+    sight.l3 != 0
+        && network.l4 == sight.l3 + F::HEADER_LEN
+        && matches!(network.protocol, protocol::TCP | protocol::UDP)
+        && transport.signals.is_data()
+}
+
+/// A hop is used up, as by a router, and the packet gets the link header of its way.
+#[inline(always)]
+fn hop<F: Family, P: Packet>(packet: &mut P, l3: usize, flow: &Flow) -> Option<()> {
+    F::use_hop(packet, l3)?;
+    let Header { first, second } = flow.way.header();
+    packet.write(0, first)?;
+    packet.write(size_of_val(&first), second)
+}
+
+/// A packet of the flow that `key` leads to goes out to the outside.
+#[inline(always)]
+pub(super) fn arrive_outside<F: Family, P: Packet, T: Tables<F>>(
+    packet: &P,
+    sight: Sight,
+    tables: &T,
+    settings: &Settings,
+    (network, transport, key): (&Network<F::Address>, &Transport, &Tuple<F::Address>),
+    flow: &Flow,
+) {
+    if settings.fast == 0 || sight.hook != Hook::Outside || sight.l3 == 0 || flow.interface != 0 {
+        return;
+    }
+    let now = tables.now();
+    if flow.way.is_known(settings.hz, now) || !is_plain::<F>(sight, network, transport) {
+        return;
+    }
+    // Through the stack it comes by the bridge itself, else by one of its ports.
+    let bridge = tables.subnet(&key.src).map_or(0, |subnet| subnet.bridge);
+    if bridge == 0 || bridge != tables.came_in() {
+        return;
+    }
+    let twin = twin_of::<F, T>(tables, Table::Confirmed, key, flow);
+    if is_established(key.protocol, flow, twin) {
+        learn::<F, P, T>(packet, tables, flow, flow.way.set_out());
+    }
+}
+
+/// A packet goes out by a bridge's port, to a container.
+#[inline(always)]
+pub fn arrive_inside<F: Family, P: Packet, T: Tables<F>>(
+    packet: &P,
+    sight: Sight,
+    tables: &T,
+) -> Option<()> {
+    let settings = tables.settings()?;
+    if settings.fast == 0 || !sight.forwarded {
+        return None;
+    }
+    let network = F::network(packet, sight.l3)?;
+    if network.fragment != Fragment::Whole {
+        return None;
+    }
+    let transport = Transport::read::<F, P>(packet, &network).ok()?;
+    if !is_plain::<F>(sight, &network, &transport) {
+        return None;
+    }
+    // It is translated already: its flow is found by what would answer it.
+    let answers = tuple(&network, &transport, Side::Egress).answer();
+    let twin = tables.flow(Table::Confirmed, &answers)?;
+    if twin.interface != 0 {
+        return None;
+    }
+    let flow = twin_of::<F, T>(tables, Table::Confirmed, &answers, twin)?;
+    if !flow.way.is_known(settings.hz, tables.now())
+        && is_established(answers.protocol, flow, Some(twin))
+    {
+        learn::<F, P, T>(packet, tables, flow, tables.came_in());
+    }
+    Some(())
+}
+
+/// Whether both ends have agreed on a connection, and neither has said anything else since: the
+/// kernel's connection tracking has seen as much.
+#[inline(always)]
+fn is_established(protocol: u8, flow: &Flow, twin: Option<&Flow>) -> bool {
+    matches!(
+        state(protocol, flow, twin),
+        State::TCP_ESTABLISHED | State::UDP_ANSWERED
+    )
+}
+
+/// The way of a packet that goes out here and that had come in by `came_in`.
+#[inline(always)]
+fn learn<F: Family, P: Packet, T: Tables<F>>(
+    packet: &P,
+    tables: &T,
+    flow: &Flow,
+    came_in: u32,
+) -> Option<()> {
+    let first: u64 = packet.read(0)?;
+    let second: u32 = packet.read(size_of_val(&first))?;
+    let interface = tables.interface();
+    let mtu = packet.mtu(interface)? as u32;
+    let header = Header { first, second };
+    flow.way
+        .learn(came_in, interface, header, mtu, tables.now());
+    Some(())
+}

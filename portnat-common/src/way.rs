@@ -1,0 +1,277 @@
+//! The short way of a flow's direction: past the host's stack, learnt from a packet that has gone
+//! through it.
+
+use core::cell::Cell;
+
+use crate::settings::Ticks;
+
+/// The way that a direction's packets took when one of them last came through the stack, and when that
+/// was. All zeroes is none: no interface has the index 0.
+///
+/// It is written where such a packet goes out and read where others come in. Of a way that changes
+/// while another CPU reads it, that one may see some of both; what it sends by then is lost, as on a
+/// link whose neighbour has just gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Way<C = Cell<u64>> {
+    /// By which interface they went out (lower half), and by which they had come in (upper half).
+    interfaces: C,
+    /// Their Ethernet header's destination and the first two bytes of its source, in memory order.
+    link: C,
+    /// The other four bytes of it (lower half), and how long a network packet may be (upper half).
+    link_and_mtu: C,
+    /// When a packet last came through the stack, in ticks of which the lower 32 bits count.
+    renewed: C,
+    /// When one was last sent there for it (lower half), and by which interface the last came in that
+    /// went there (upper half).
+    tried: C,
+}
+
+/// What a packet is sent with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Ethernet's destination and the first two bytes of its source, in memory order.
+    pub first: u64,
+    /// The rest of its source.
+    pub second: u32,
+}
+
+/// How old a way is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// It was taken within a second.
+    Fresh,
+    /// A packet should go through the stack again.
+    Due,
+    /// All have to.
+    Stale,
+}
+
+/// Ages in eighths of a second: from then on a packet goes through the stack, and another each eighth
+/// until one has come through; and from then on all do. So what changes takes hold within two seconds.
+const DUE: u64 = 8;
+const STALE: u64 = 14;
+
+impl Way {
+    /// The interface that a packet goes by which comes in by `at`, with `length` bytes from its network
+    /// header on, if it may go past the stack. Where it should go through it, that is remembered: the
+    /// others need not. Of a way that is not asked for nothing is written.
+    #[inline(always)]
+    pub fn of_packet(&self, at: u32, length: usize, hz: Ticks, now: Ticks) -> Option<u32> {
+        let interfaces = self.interfaces.get();
+        let mtu = (self.link_and_mtu.get() >> 32) as usize;
+        if interfaces as u32 == 0 || (interfaces >> 32) as u32 != at || length > mtu {
+            return None;
+        }
+        match self.age(hz, now) {
+            Age::Fresh => {}
+            Age::Stale => return None,
+            Age::Due => {
+                let since = elapsed(now, self.tried.get());
+                if since >= hz.0 / 8 {
+                    self.tried.set(now.0 & LOW | u64::from(at) << 32);
+                    return None;
+                }
+            }
+        }
+        Some(interfaces as u32)
+    }
+
+    /// The link header of packets that go this way.
+    #[inline(always)]
+    pub fn header(&self) -> Header {
+        Header {
+            first: self.link.get(),
+            second: self.link_and_mtu.get() as u32,
+        }
+    }
+
+    /// A packet that comes in by `at` goes through the stack: by there the way begins, if it gets
+    /// through.
+    #[inline(always)]
+    pub fn sets_out(&self, at: u32) {
+        let tried = self.tried.get();
+        if (tried >> 32) as u32 != at {
+            self.tried.set(tried & LOW | u64::from(at) << 32);
+        }
+    }
+
+    /// The interface that the last packet came in by which went through the stack.
+    #[inline(always)]
+    pub fn set_out(&self) -> u32 {
+        (self.tried.get() >> 32) as u32
+    }
+
+    /// Whether it was learnt so lately that nothing is to be learnt from another packet.
+    #[inline(always)]
+    pub fn is_known(&self, hz: Ticks, now: Ticks) -> bool {
+        self.interfaces.get() as u32 != 0 && elapsed(now, self.renewed.get()) < hz.0 / 8
+    }
+
+    /// A packet that had come in by `came_in` has come through the stack and goes out by `interface`
+    /// with this link header, where a network packet may be `mtu` bytes long.
+    #[inline(always)]
+    pub fn learn(&self, came_in: u32, interface: u32, header: Header, mtu: u32, now: Ticks) {
+        let interfaces = u64::from(interface) | u64::from(came_in) << 32;
+        let link_and_mtu = u64::from(header.second) | u64::from(mtu) << 32;
+        for (cell, value) in [
+            (&self.link, header.first),
+            (&self.link_and_mtu, link_and_mtu),
+            (&self.interfaces, interfaces),
+        ] {
+            if cell.get() != value {
+                cell.set(value);
+            }
+        }
+        self.renewed.set(now.0 & LOW);
+    }
+
+    /// There is no way any more.
+    #[inline(always)]
+    pub fn forget(&self) {
+        self.interfaces.set(0);
+    }
+
+    #[inline(always)]
+    fn age(&self, hz: Ticks, now: Ticks) -> Age {
+        age(elapsed(now, self.renewed.get()), hz)
+    }
+
+    /// A copy of it as it is now.
+    #[must_use]
+    pub fn record(&self) -> Way<u64> {
+        Way {
+            interfaces: self.interfaces.get(),
+            link: self.link.get(),
+            link_and_mtu: self.link_and_mtu.get(),
+            renewed: self.renewed.get(),
+            tried: self.tried.get(),
+        }
+    }
+}
+
+impl Way<u64> {
+    /// No way.
+    pub const NONE: Self = Way {
+        interfaces: 0,
+        link: 0,
+        link_and_mtu: 0,
+        renewed: 0,
+        tried: 0,
+    };
+
+    /// Makes this none. Field by field: a whole value would be cleared by a call, with a frame of its
+    /// own.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        self.interfaces = 0;
+        self.link = 0;
+        self.link_and_mtu = 0;
+        self.renewed = 0;
+        self.tried = 0;
+    }
+
+    /// Whether packets take it.
+    #[must_use]
+    pub fn is_taken(&self, hz: Ticks, now: Ticks) -> bool {
+        self.interfaces as u32 != 0 && age(elapsed(now, self.renewed), hz) != Age::Stale
+    }
+
+    /// The same, in cells.
+    #[must_use]
+    pub fn shared(&self) -> Way {
+        Way {
+            interfaces: self.interfaces.into(),
+            link: self.link.into(),
+            link_and_mtu: self.link_and_mtu.into(),
+            renewed: self.renewed.into(),
+            tried: self.tried.into(),
+        }
+    }
+}
+
+/// The bits of a time that are kept.
+const LOW: u64 = u32::MAX as u64;
+
+/// How many ticks lie between the time in a cell's lower half and now; none if another CPU's clock is a
+/// little ahead. A cell that was never written is as old as any.
+#[inline(always)]
+const fn elapsed(now: Ticks, then: u64) -> u64 {
+    const AHEAD: u32 = u32::MAX - 8;
+    let elapsed = (now.0 as u32).wrapping_sub(then as u32);
+    if elapsed < AHEAD { elapsed as u64 } else { 0 }
+}
+
+#[inline(always)]
+const fn age(elapsed: u64, hz: Ticks) -> Age {
+    if elapsed * 8 < hz.0 * DUE {
+        Age::Fresh
+    } else if elapsed * 8 < hz.0 * STALE {
+        Age::Due
+    } else {
+        Age::Stale
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HZ: Ticks = Ticks(80);
+    const HEADER: Header = Header {
+        first: 1,
+        second: 2,
+    };
+
+    fn learnt(at: u64) -> Way {
+        let way = Way::default();
+        way.learn(2, 7, HEADER, 1500, Ticks(at));
+        way
+    }
+
+    #[test]
+    fn one_packet_each_eighth_goes_through_the_stack_until_it_has_come_through() {
+        // Also where 32 bits of ticks are over.
+        for start in [1_000, u64::from(u32::MAX) - 90] {
+            let way = learnt(start);
+            let asked = |ticks| way.of_packet(2, 1500, HZ, Ticks(start + ticks));
+            for fresh in [0, 1, 79] {
+                assert_eq!(asked(fresh), Some(7));
+            }
+            let through = (80..140).filter(|ticks| asked(*ticks).is_none());
+            assert!(through.eq([80, 90, 100, 110, 120, 130]));
+            assert_eq!(asked(140), None);
+            assert_eq!(asked(141), None);
+            way.learn(2, 7, HEADER, 1500, Ticks(start + 141));
+            assert_eq!(asked(142), Some(7));
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_or_comes_from_elsewhere_does_not_take_it() {
+        let way = learnt(1_000);
+        let now = Ticks(1_001);
+        assert_eq!(way.of_packet(2, 1501, HZ, now), None);
+        assert_eq!(way.of_packet(3, 100, HZ, now), None);
+        assert_eq!(way.header(), HEADER);
+        way.forget();
+        assert_eq!(way.of_packet(2, 100, HZ, now), None);
+        assert_eq!(Way::default().of_packet(0, 0, HZ, Ticks(0)), None);
+    }
+
+    #[test]
+    fn where_packets_set_out_is_remembered_beside_when() {
+        let way = learnt(1_000);
+        assert_eq!(way.of_packet(2, 100, HZ, Ticks(1_080)), None);
+        assert_eq!(way.set_out(), 2);
+        way.sets_out(9);
+        assert_eq!(way.set_out(), 9);
+        // It is another's turn only later.
+        assert_eq!(way.of_packet(2, 100, HZ, Ticks(1_081)), Some(7));
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_makes_nothing_old() {
+        assert_eq!(learnt(1_000).of_packet(2, 100, HZ, Ticks(999)), Some(7));
+    }
+}

@@ -1,0 +1,25 @@
+//! Whether packets go past the host's stack.
+
+/// Which packets of established flows go past the host's stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum FastPath {
+    /// All that may, as long as connection tracking takes it.
+    #[default]
+    Auto,
+    /// All that may, also where connection tracking then drops what ends a connection.
+    Always,
+    /// None.
+    Off,
+}
+
+impl FastPath {
+    /// Whether packets go past the stack, where connection tracking takes it or does not.
+    #[must_use]
+    pub const fn lets_past(self, is_liberal: bool) -> bool {
+        match self {
+            FastPath::Auto => is_liberal,
+            FastPath::Always => true,
+            FastPath::Off => false,
+        }
+    }
+}

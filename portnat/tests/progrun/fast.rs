@@ -1,0 +1,105 @@
+//! Past the stack: the loaded programs learn a way, and what takes it comes out byte for byte as it
+//! should. All interfaces are the loopback one here, and its packets are for the host if their link
+//! header is zero.
+
+use portnat::spec::Protocol;
+use portnat_common::checksum::checksum;
+use portnat_common::{DropReason, Ip4, Ip6};
+
+use crate::support::packet::Carries::{self, Tcp, Udp};
+use crate::support::packet::{Packet, packet};
+use crate::support::world::World;
+use crate::{Host, INTERFACE, NEXT, REDIRECT};
+
+/// The link header of what leaves the stack.
+const LINK: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+
+const ENDS: [[&str; 3]; 2] = [
+    ["198.51.100.7:40000", "192.0.2.1:8080", "172.17.0.2:80"],
+    [
+        "[2001:db8:7::7]:40000",
+        "[2001:db8:1::1]:8080",
+        "[fd00:17::2]:80",
+    ],
+];
+
+fn host(ends: [&str; 3]) -> Host {
+    let mut host = Host::new();
+    let any = if ends[1].starts_with('[') {
+        "::"
+    } else {
+        "0.0.0.0"
+    };
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        host = host.publish(protocol, any, 8080, ends[2]);
+    }
+    host.datapath.set_fast(true).expect("a setting");
+    host
+}
+
+fn frame(packet: &Packet, link: [u8; 12]) -> Vec<u8> {
+    let mut frame = packet.frame();
+    frame[..12].copy_from_slice(&link);
+    frame
+}
+
+/// The frame after a hop, with the link header of its way.
+fn hopped(packet: &Packet) -> Vec<u8> {
+    let mut frame = frame(packet, LINK);
+    if packet.src.is_ipv4() {
+        frame[22] -= 1;
+        frame[24..26].fill(0);
+        let sum = checksum(&frame[14..34]);
+        frame[24..26].copy_from_slice(&sum.to_ne_bytes());
+    } else {
+        frame[21] -= 1;
+    }
+    frame
+}
+
+/// A packet of the client's and one of the target's go through the stack.
+fn through(
+    host: &mut Host,
+    [client, published, target]: [&str; 3],
+    (there, back): (Carries, Carries),
+) {
+    let request = frame(&packet(there, client, published), [0; 12]);
+    assert_eq!(host.ingress(&request).0, NEXT);
+    let arrived = frame(&packet(there, client, target), LINK);
+    assert_eq!(
+        host.run("port_out", &arrived, INTERFACE),
+        (NEXT, arrived.clone())
+    );
+    let reply = packet(back, target, client);
+    assert_eq!(
+        host.run("port_in", &frame(&reply, [0; 12]), INTERFACE).0,
+        NEXT
+    );
+    let left = frame(&reply, LINK);
+    assert_eq!(host.run("uplink_out", &left, World::BRIDGE).0, NEXT);
+}
+
+#[test]
+fn both_directions_of_both_families() {
+    for ends in ENDS {
+        let [client, published, target] = ends;
+        let mut host = host(ends);
+        for (first, answer, data) in [(Tcp(2), Tcp(0x12), Tcp(0x10)), (Udp, Udp, Udp)] {
+            through(&mut host, ends, (first, answer));
+            through(&mut host, ends, (data, data));
+            let request = frame(&packet(data, client, published), [0; 12]);
+            let expected = hopped(&packet(data, client, target));
+            assert_eq!(host.ingress(&request), (REDIRECT, expected));
+            let reply = packet(data, target, client);
+            let (verdict, sent) = host.run("port_in", &frame(&reply, [0; 12]), INTERFACE);
+            assert_eq!((verdict, sent), (REDIRECT, hopped(&reply)));
+        }
+        assert_eq!(
+            host.datapath.drops().expect("reading drops"),
+            [] as [(DropReason, u64); 0]
+        );
+        let flows = host.datapath.flows::<Ip4>().expect("reading flows").len()
+            + host.datapath.flows::<Ip6>().expect("reading flows").len();
+        assert_eq!(flows, 4);
+    }
+}
