@@ -63,6 +63,19 @@ pub(crate) struct Row {
     pub(crate) bytes_out: u64,
 }
 
+impl Row {
+    /// What has come since the table was like this.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Row {
+            flows: self.flows - earlier.flows,
+            packets_in: self.packets_in - earlier.packets_in,
+            bytes_in: self.bytes_in - earlier.bytes_in,
+            packets_out: self.packets_out - earlier.packets_out,
+            bytes_out: self.bytes_out - earlier.bytes_out,
+        }
+    }
+}
+
 impl Daemon {
     /// `portnat run` in the lab's host, ready when this returns.
     #[track_caller]
