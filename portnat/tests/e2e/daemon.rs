@@ -20,7 +20,7 @@ pub(crate) const PORTNAT: &str = env!("CARGO_BIN_EXE_portnat");
 /// The name of a control socket.
 const SOCKET: &str = "portnat.sock";
 
-/// A running `portnat`. It is killed when dropped; what it said is shown if a test fails.
+/// A running `portnat`, or another program that is used alike. It is killed when dropped; what it said is shown if a test fails.
 ///
 /// It dies with the thread that started it, which must be the test's own.
 pub(crate) struct Daemon {
@@ -250,7 +250,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("portnat said:");
+            eprintln!("process {} said:", self.process.id());
             for line in &self.said.lock().lines {
                 eprintln!("  {line}");
             }
