@@ -10,8 +10,6 @@ use crate::wire::{Be16, icmp, ipv4, ipv6, protocol};
 
 /// How much longer IPv6's header is, in bytes.
 pub const LONGER: isize = (size_of::<ipv6::Header>() - size_of::<ipv4::Header>()) as isize;
-/// The smallest MTU of IPv6 (RFC 8200 section 5).
-const IPV6_MIN_MTU: u32 = 1280;
 /// The longest IPv4 packet that routers may cut up if they must: the smallest MTU of IPv6 less what
 /// its header is longer (section 5.1).
 const MAY_BE_CUT: usize = 1260;
@@ -112,8 +110,8 @@ pub fn meaning_in_v6(error: &icmp::Error) -> Option<icmp::Error> {
         (icmp::UNREACHABLE_V4, 3) => says(1, 4, 0),
         (icmp::UNREACHABLE_V4, 4) => {
             let mtu = (error.value.get() & 0xffff) + LONGER as u32;
-            let mtu = if mtu < IPV6_MIN_MTU {
-                IPV6_MIN_MTU
+            let mtu = if mtu < ipv6::MIN_MTU {
+                ipv6::MIN_MTU
             } else {
                 mtu
             };
@@ -136,8 +134,8 @@ pub fn meaning_in_v4(error: &icmp::Error) -> Option<icmp::Error> {
         (2, _) => {
             // IPv6 knows nothing narrower; what says so has IPv6's own fragmentation in mind.
             let mtu = error.value.get();
-            let mtu = if mtu < IPV6_MIN_MTU {
-                IPV6_MIN_MTU
+            let mtu = if mtu < ipv6::MIN_MTU {
+                ipv6::MIN_MTU
             } else {
                 mtu
             };

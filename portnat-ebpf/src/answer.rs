@@ -46,18 +46,23 @@ where
 }
 
 /// Tells who sent the packet how long it may be, as whom it was sent to. `false` as in [`refuse`].
+/// The host's own packets, if it is one of those (`OWN`), can have its address on a bridge.
 #[inline(never)]
-pub(crate) fn refuse_length<F: Mapped, const L3: usize>(ctx: &TcContext) -> bool
+pub(crate) fn refuse_length<F: Mapped, const L3: usize, const OWN: bool>(ctx: &TcContext) -> bool
 where
     Maps: Tables<F>,
 {
     answer::<F, L3>(ctx, |tables, quotation| {
         let mtu = passing()?.mtu();
         let source = F::network(&Skb::new::<F>(ctx), L3)?.dst;
+        // A container's packet is seen at a port of the bridge.
+        let bridge = match OWN {
+            true => None,
+            false => bridge_of::<F>(tables, quotation),
+        };
         Some(Answer {
             error: IcmpError::too_big::<F>(mtu as u16, source),
-            // A container's packet is seen at a port of the bridge.
-            interface: bridge_of::<F>(tables, quotation).unwrap_or(tables.interface()),
+            interface: bridge.unwrap_or(tables.interface()),
         })
     })
     .is_some()

@@ -48,7 +48,7 @@ impl<const AT: usize> Place for In<AT> {
     where
         Maps: Tables<F>,
     {
-        reason == DropReason::TooBig as u32 && answer::refuse_length::<F, AT>(ctx)
+        reason == DropReason::TooBig as u32 && answer::refuse_length::<F, AT, false>(ctx)
     }
 }
 
@@ -63,7 +63,7 @@ impl Place for Port {
         Maps: Tables<F>,
     {
         reason == DropReason::TooBig as u32
-            && answer::refuse_length::<F, { ethernet::HEADER_LEN }>(ctx)
+            && answer::refuse_length::<F, { ethernet::HEADER_LEN }, false>(ctx)
     }
 }
 
@@ -103,7 +103,7 @@ impl Place for Local {
         Maps: Tables<F>,
     {
         reason == DropReason::TooBig as u32
-            && answer::refuse_length::<F, { ethernet::HEADER_LEN }>(ctx)
+            && answer::refuse_length::<F, { ethernet::HEADER_LEN }, true>(ctx)
     }
 }
 

@@ -82,6 +82,10 @@ pub trait Family: Copy + 'static {
     /// not (RFC 3927 section 7; RFC 4291 section 2.5.6).
     fn is_link_local(address: Self::Address) -> bool;
 
+    /// What a host is to be told of an MTU in bytes, for it to keep it as that of the path to one of
+    /// its own addresses.
+    fn kept_mtu(address: Self::Address, mtu: usize) -> usize;
+
     /// Where a redirect quotes the packet that it is about, in bytes from its own start at `l4`;
     /// `None` if it quotes none.
     fn redirected<P: Packet>(packet: &P, l4: usize) -> Option<usize>;

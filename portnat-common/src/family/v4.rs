@@ -121,6 +121,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn kept_mtu(_: Ip4, mtu: usize) -> usize {
+        mtu
+    }
+
+    #[inline(always)]
     fn hides_transport(_protocol: u8) -> bool {
         false
     }

@@ -126,6 +126,18 @@ impl Family for V6 {
         Some(icmp::REDIRECT_V6_LEN + address + icmp::OPTION_LEN)
     }
 
+    /// Linux keeps no MTU of a path that is not less than that of the interface which has the address
+    /// (`rt6_insert_exception`), and 1500 is both the bridge's and, mostly, that one's. The least is
+    /// less than any other; ::1 is on the loopback interface, which takes more than bridges do.
+    #[inline(always)]
+    fn kept_mtu(address: Ip6, mtu: usize) -> usize {
+        if address.is_loopback() || mtu < ipv6::MIN_MTU as usize {
+            mtu
+        } else {
+            ipv6::MIN_MTU as usize
+        }
+    }
+
     #[inline(always)]
     fn is_link_local(address: Ip6) -> bool {
         address.first_group() & 0xffc0 == 0xfe80

@@ -116,7 +116,7 @@ pub fn convert_v6<P: Convertible, T: Tables<V6>>(
         return Verdict::Drop(DropReason::HopLimit);
     }
     let length = Length::of(packet, sight.l3, &network);
-    if !fits(packet, length, flow.interface, -LONGER) {
+    if !fits(packet, length, flow.interface, -LONGER, |mtu| mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
     let translation = &flow.translation;
@@ -170,7 +170,7 @@ pub fn convert_v4<P: Convertible, T: Tables<V6>>(
         return Verdict::Drop(DropReason::HopLimit);
     }
     let length = Length::of(packet, sight.l3, &network);
-    if !fits(packet, length, flow.interface, LONGER) {
+    if !fits(packet, length, flow.interface, LONGER, |mtu| mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
     let payload = network.end.wrapping_sub(l4);

@@ -70,20 +70,26 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
     };
     // The verifier wants to see again that it lies within a packet.
     let quoted_l3 = (packet.forget((outer.l4 + quotation) as u64) & 0x3fff) as usize;
-    let quoted = read::<F, P>(packet, quoted_l3, side)?;
+    let network = F::quoted(packet, quoted_l3)?;
     // An error goes to who sent what it quotes.
-    if outer.dst != quoted.network.src {
+    if outer.dst != network.src {
         return None;
     }
+    // The host tells a container that its target is next door. There is its way by the host, or the
+    // answers would come from elsewhere.
+    let shortcut = redirects && hook == Hook::Inside && !forwarded;
+    if network.fragment == Fragment::Later {
+        // Without ports; but a container that the host is the next hop of has little use for any.
+        let inside = shortcut && tables.subnet(&outer.dst).is_some();
+        return inside.then_some(Verdict::Drop(DropReason::Redirect));
+    }
+    let quoted = read::<F, P>(packet, network, side)?;
     let flow = tables
         .flow(Table::Confirmed, &quoted.answer)
         .or_else(|| tables.flow(Table::HalfOpen, &quoted.answer))
         .filter(|flow| !is_across::<F>(flow))?;
     if redirects {
-        // The host tells a container that its target is next door. There is its way by the host, or
-        // the answers would come from elsewhere.
-        let own = hook == Hook::Inside && !forwarded;
-        return own.then_some(Verdict::Drop(DropReason::Redirect));
+        return shortcut.then_some(Verdict::Drop(DropReason::Redirect));
     }
     let answer = &flow.translation;
     let (src, dst) = (
@@ -116,11 +122,11 @@ fn translate<F: Family, P: Packet, T: Tables<F>>(
 }
 
 #[inline(always)]
-fn read<F: Family, P: Packet>(packet: &P, l3: usize, side: Side) -> Option<Quoted<F::Address>> {
-    let network = F::quoted(packet, l3)?;
-    if network.fragment == Fragment::Later {
-        return None;
-    }
+fn read<F: Family, P: Packet>(
+    packet: &P,
+    network: Network<F::Address>,
+    side: Side,
+) -> Option<Quoted<F::Address>> {
     // RFC 792: at least 8 bytes of it are quoted.
     let words: [Be16; 4] = packet.read(network.l4)?;
     let (src_port, dst_port, src_port_at, dst_port_at) = match network.protocol {

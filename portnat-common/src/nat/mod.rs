@@ -235,7 +235,8 @@ fn translate<F: Family, P: Packet>(
     }
     let (translation, interface) = (&flow.translation, flow.interface);
     let length = Length::of(packet, sight.l3, network);
-    if !fits(packet, length, interface, 0) {
+    let told = |mtu| told_mtu::<F>(sight.hook, &tuple.dst, mtu);
+    if !fits(packet, length, interface, 0, told) {
         return Verdict::Drop(DropReason::TooBig);
     }
     if network.fragment == Fragment::Later {
@@ -281,9 +282,16 @@ impl Length {
 }
 
 /// Whether a packet that becomes `longer` by so many bytes fits in the interface that it is redirected
-/// to. What goes the way of the stack (0) is none of our business.
+/// to. What goes the way of the stack (0) is none of our business. `told` is what its sender is to be
+/// told of how much does, in bytes.
 #[inline(always)]
-fn fits<P: Packet>(packet: &mut P, length: Length, interface: u32, longer: isize) -> bool {
+fn fits<P: Packet>(
+    packet: &mut P,
+    length: Length,
+    interface: u32,
+    longer: isize,
+    told: impl FnOnce(usize) -> usize,
+) -> bool {
     if interface == 0 {
         return true;
     }
@@ -293,9 +301,18 @@ fn fits<P: Packet>(packet: &mut P, length: Length, interface: u32, longer: isize
     let at_most = mtu.wrapping_add_signed(longer.wrapping_neg());
     let longest = length.longest(packet);
     if longest > at_most {
-        packet.take_at_most(at_most);
+        packet.take_at_most(told(at_most));
     }
     longest <= at_most
+}
+
+/// What the sender of a packet of this destination is told of an MTU.
+#[inline(always)]
+fn told_mtu<F: Family>(hook: Hook, destination: &F::Address, mtu: usize) -> usize {
+    match hook {
+        Hook::Local => F::kept_mtu(*destination, mtu),
+        _ => mtu,
+    }
 }
 
 /// Whether a flow is between an IPv6 client and an IPv4 target.

@@ -20,7 +20,7 @@ use super::opening::{
 use super::reserve::{self, keep_port, search_port};
 use super::rewrite::rewrite;
 use super::settle::{Before, settle};
-use super::{Hook, Length, Sight, find_published, fits, is_hairpin, leave};
+use super::{Hook, Length, Sight, find_published, fits, is_hairpin, leave, told_mtu};
 
 /// Begins a flow where the packet asks for a published port or is to be masqueraded: [`plan`],
 /// [`map`], [`make`], [`search`], [`complete`] and [`finish`].
@@ -223,7 +223,8 @@ pub fn finish<F: Family, P: Packet>(
         whole: opening.bytes as usize,
         headers,
     };
-    if !fits(packet, length, opening.interface, 0) {
+    let told = |mtu| told_mtu::<F>(sight.hook, &tuple.dst, mtu);
+    if !fits(packet, length, opening.interface, 0, told) {
         return Verdict::Drop(DropReason::TooBig);
     }
     let transport = Transport::unpack(

@@ -5,6 +5,8 @@ use bytemuck::{Pod, Zeroable};
 use super::{Be16, Be32};
 use crate::Ip6;
 
+/// The smallest MTU that a link may have, in bytes (RFC 8200 section 5).
+pub const MIN_MTU: u32 = 1280;
 /// Where the source address lies in the header, in bytes.
 pub const SRC: usize = 8;
 /// Where the number of what follows lies, and behind it the hop limit.

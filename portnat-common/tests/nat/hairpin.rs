@@ -119,4 +119,12 @@ fn the_hosts_own_redirect_about_such_a_packet_is_dropped_and_no_other() {
     let other = packet(Tcp(SYN), container, "172.17.0.2:22");
     let other = redirect("172.17.0.1:0", &other);
     assert_eq!(sent(&world, &other, false), Verdict::Pass);
+    // A later fragment does not tell whose it is.
+    let later = packet(Udp, container, TARGET).fragment(1480, false);
+    let later = redirect("172.17.0.1:0", &later.saying(&[7; 64]));
+    assert_eq!(
+        sent(&world, &later, false),
+        Verdict::Drop(DropReason::Redirect)
+    );
+    assert_eq!(sent(&world, &later, true), Verdict::Pass);
 }

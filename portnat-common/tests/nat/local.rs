@@ -299,8 +299,12 @@ fn a_port_of_the_pool_is_kept_where_it_is_free() {
 /// packet is not altered.
 #[test]
 fn what_the_bridge_cannot_take_is_dropped_and_says_what_it_can() {
-    fn check<F: TestFamily>(world: &Hosts<F>, (client, host): (&str, &str), headers: usize)
-    where
+    fn check<F: TestFamily>(
+        world: &Hosts<F>,
+        (client, host): (&str, &str),
+        headers: usize,
+        told: usize,
+    ) where
         Hosts<F>: Tables<F>,
     {
         // A first packet and one of the flow that there is then.
@@ -320,13 +324,17 @@ fn what_the_bridge_cannot_take_is_dropped_and_says_what_it_can() {
             let verdict = nat::process::<F, _, _>(&mut carrier, sight, world);
             assert_eq!(verdict, expected, "{payload}");
             if expected != Verdict::Redirect {
-                assert_eq!(carrier.at_most, BRIDGE_MTU);
+                assert_eq!(carrier.at_most, told);
                 assert_eq!(carrier.frame, asked.frame());
             }
         }
     }
     let v4 = World::new().publish(protocol::UDP, "0.0.0.0", 53, "172.17.0.2:53");
-    check::<V4>(&v4, ("127.0.0.1:5000", "127.0.0.1:53"), 28);
+    for host in ["127.0.0.1:53", "192.0.2.1:53"] {
+        check::<V4>(&v4, ("127.0.0.1:5000", host), 28, BRIDGE_MTU);
+    }
     let v6 = World6::new().publish(protocol::UDP, "::", 53, "[fd00:17::2]:53");
-    check::<V6>(&v6, ("[::1]:5000", "[::1]:53"), 48);
+    check::<V6>(&v6, ("[::1]:5000", "[::1]:53"), 48, BRIDGE_MTU);
+    // Of another interface's address Linux keeps only less than what that interface takes.
+    check::<V6>(&v6, ("[::1]:5001", "[2001:db8:1::1]:53"), 48, 1280);
 }

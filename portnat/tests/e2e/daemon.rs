@@ -20,7 +20,7 @@ pub(crate) const PORTNAT: &str = env!("CARGO_BIN_EXE_portnat");
 /// The name of a control socket.
 const SOCKET: &str = "portnat.sock";
 
-/// A running `portnat`. It is killed when dropped; what it said is shown if a test fails.
+/// A running `portnat`, or another program that is used alike. It is killed when dropped; what it said is shown if a test fails.
 ///
 /// It dies with the thread that started it, which must be the test's own.
 pub(crate) struct Daemon {
@@ -61,6 +61,19 @@ pub(crate) struct Row {
     pub(crate) bytes_in: u64,
     pub(crate) packets_out: u64,
     pub(crate) bytes_out: u64,
+}
+
+impl Row {
+    /// What has come since the table was like this.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Row {
+            flows: self.flows - earlier.flows,
+            packets_in: self.packets_in - earlier.packets_in,
+            bytes_in: self.bytes_in - earlier.bytes_in,
+            packets_out: self.packets_out - earlier.packets_out,
+            bytes_out: self.bytes_out - earlier.bytes_out,
+        }
+    }
 }
 
 impl Daemon {
@@ -237,7 +250,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("portnat said:");
+            eprintln!("process {} said:", self.process.id());
             for line in &self.said.lock().lines {
                 eprintln!("  {line}");
             }

@@ -14,7 +14,8 @@ pub(crate) const FIREWALL: &str = "table inet filter {
     chain forward {
         type filter hook forward priority 0; policy drop;
         ct state invalid drop
-        ct state established,related counter accept
+        meta nfproto ipv4 ct state established,related counter accept
+        meta nfproto ipv6 ct state established,related counter accept
         oifname { docker0, br-other } accept
         iifname { docker0, br-other } accept
     }
@@ -28,13 +29,13 @@ pub(crate) fn set_up(host: &Namespace, bridge_nf: bool, firewall: Option<&str>) 
     }
 }
 
-/// Some packet of an established connection met [`FIREWALL`].
+/// Packets of established connections of both families met [`FIREWALL`].
 #[track_caller]
 pub(crate) fn assert_met(host: &Namespace) {
     let rules = nft(host, &["list", "ruleset"], "");
     assert!(
         !rules.contains("counter packets 0 "),
-        "no packet met the firewall:\n{rules}"
+        "a family did not meet the firewall:\n{rules}"
     );
 }
 

@@ -179,25 +179,6 @@ fn a_container_learns_the_path_mtu_through_masquerade() {
     assert!(!table.contains("dropped"), "{table}");
 }
 
-/// The container's own "port unreachable", about a packet that the client sent to the host.
-#[test]
-fn a_udp_port_that_nobody_serves_in_the_container_is_refused() {
-    let lab = Lab::builder().ipv6(true).build().expect("a lab");
-    let publish = [
-        "-p",
-        "5353:53/udp@172.17.0.2",
-        "-p",
-        "5353:53/udp@fd00:17::2",
-    ];
-    let daemon = Daemon::run(&lab, &publish);
-    for host in Distance::HOST {
-        let refusal = probe::udp_echo(&lab.client, at(host, 5353), b"?").expect_err("nobody");
-        assert_eq!(refusal.kind(), ErrorKind::ConnectionRefused, "{host}");
-    }
-    let table = daemon.stop();
-    assert!(!table.contains("dropped"), "{table}");
-}
-
 /// The client's "port unreachable", about a packet that the host's address sent.
 #[test]
 fn a_udp_port_that_nobody_serves_outside_is_refused() {

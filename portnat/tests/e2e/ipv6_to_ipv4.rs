@@ -1,4 +1,4 @@
-//! IPv6 clients of targets that know IPv4 only.
+//! IPv6 clients of targets that know IPv4 only: what is not in [`crate::matrix`].
 
 use std::io::ErrorKind;
 use std::io::{Read as _, Write as _};
@@ -7,13 +7,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use portnat::flows::FlowList;
 use portnat::lab::{Lab, probe};
 
-use crate::base::published;
-use crate::daemon::{Daemon, row};
-use crate::firewall::{self, FIREWALL};
+use crate::daemon::Daemon;
 use crate::icmp::{Distance, heard_mtu};
-use crate::support::{
-    CONTAINER, MEGABYTE, at, eventually, payload, seen_by, tcp_server, udp_server,
-};
+use crate::support::{CONTAINER, MEGABYTE, at, eventually, payload, tcp_server};
 
 const PUBLISH: [&str; 4] = [
     "-p",
@@ -21,73 +17,6 @@ const PUBLISH: [&str; 4] = [
     "-p",
     "[::]:5353:53/udp@172.17.0.2",
 ];
-
-macro_rules! matrix {
-    ($($name:ident: $bridge_nf:literal, $firewall:expr, $attach:literal;)+) => {
-        $(
-            #[test]
-            fn $name() {
-                scenario($bridge_nf, $firewall, $attach);
-            }
-        )+
-    };
-}
-
-matrix! {
-    alone: false, None, "tcx";
-    with_bridge_nf_and_firewall: true, Some(FIREWALL), "clsact";
-}
-
-/// From outside, and from the host itself by all its addresses.
-fn scenario(bridge_nf: bool, firewall: Option<&str>, attach: &str) {
-    let lab = Lab::builder().ipv6(true).build().expect("a lab");
-    firewall::set_up(&lab.host, bridge_nf, firewall);
-    let container = &lab.containers[0];
-    let web = tcp_server(&container.namespace, container.address, 80);
-    let dns = udp_server(&container.namespace, container.address, 53);
-    let arguments = [&["--attach", attach][..], &PUBLISH].concat();
-    let daemon = Daemon::run(&lab, &arguments);
-    let gateway = lab.bridges[0].gateway_v6;
-    let ways = [
-        (&lab.client, Lab::HOST_V6),
-        (&lab.host, Ipv6Addr::LOCALHOST),
-        (&lab.host, Lab::HOST_V6),
-        (&lab.host, gateway),
-        (&container.namespace, gateway),
-    ];
-    for (from, address) in ways {
-        published(from, address.into());
-    }
-    // The target sees the bridge's address, as with Docker's proxy.
-    let gateway = IpAddr::from(lab.bridges[0].gateway);
-    for server in [&web, &dns] {
-        assert!(seen_by(server).iter().all(|peer| *peer == gateway));
-    }
-    let table = daemon.stop();
-    let flows = 2 * ways.len() as u64;
-    assert_eq!(row(&table, "[::]:8080/tcp").flows, flows, "{table}");
-    assert_eq!(row(&table, "[::]:5353/udp").flows, flows, "{table}");
-    assert!(!table.contains("dropped"), "{table}");
-}
-
-/// What the target refuses is refused, at once and to whoever asks.
-#[test]
-fn what_the_target_refuses_is_refused() {
-    let lab = Lab::builder().ipv6(true).build().expect("a lab");
-    let daemon = Daemon::run(&lab, &PUBLISH);
-    for (from, address) in [
-        (&lab.client, Lab::HOST_V6),
-        (&lab.host, Ipv6Addr::LOCALHOST),
-        (&lab.host, Lab::HOST_V6),
-    ] {
-        let refusal = probe::tcp_echo(from, at(address, 8080), b"?").expect_err("nobody");
-        assert_eq!(refusal.kind(), ErrorKind::ConnectionRefused, "TCP");
-        let refusal = probe::udp_echo(from, at(address, 5353), b"?").expect_err("nobody");
-        assert_eq!(refusal.kind(), ErrorKind::ConnectionRefused, "UDP");
-    }
-    let table = daemon.stop();
-    assert!(!table.contains("dropped"), "{table}");
-}
 
 /// One port of both families leads to the same target, and the client of either is answered.
 #[test]

@@ -1,18 +1,19 @@
 //! portnat as a whole: the real binary, in the host of a lab, between a client and containers.
 //!
 //! Each test has a lab of its own and touches nothing of the machine's network, so all of them run
-//! in parallel. They need root, a kernel with TCX (6.6), br_netfilter and `nft`.
+//! in parallel. They need root, a kernel with TCX (6.6), br_netfilter, `nft` and
+//! `tcpdump`.
 //!
-//! - [`base`]: what must work whatever else the host does, once for each combination.
+//! - [`matrix`]: what must work whatever else the host does, once for each combination.
 //! - [`addresses`], [`uplinks`], [`tun`]: what the host looks like, and how that changes.
 //! - [`masquerade`], [`traffic`]: what passes and what does not. [`refusal`]: who is told of it.
 //! - [`mapping`]: from which port a container's UDP socket is seen.
-//! - [`hairpin`]: from containers by the host's addresses; [`localhost`]: from the host itself. [`ipv6`]: the other family.
-//! - [`ipv6_to_ipv4`]: from one family to the other.
+//! - [`localhost`]: ports for the host itself. [`ipv6`]: the other family. [`ipv6_to_ipv4`]: from one
+//!   to the other.
 //! - [`sctp`]: a protocol that is spoken by hand.
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
-//! - [`fragments`]: datagrams in fragments, in any order.
+//! - [`fragments`]: datagrams in fragments, of which some do not come.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
 //!
@@ -22,7 +23,6 @@
 
 mod addresses;
 mod bad_input;
-mod base;
 mod beside_docker;
 mod control;
 mod daemon;
@@ -32,7 +32,6 @@ mod firewall;
 mod flood;
 mod flows;
 mod fragments;
-mod hairpin;
 mod icmp;
 mod ipv6;
 mod ipv6_to_ipv4;
@@ -40,6 +39,7 @@ mod lifecycle;
 mod localhost;
 mod mapping;
 mod masquerade;
+mod matrix;
 mod picture;
 mod pieces;
 mod refusal;

@@ -1,9 +1,10 @@
 //! What many tests need.
 
 use std::fmt::Debug;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use ipnet::IpNet;
 use portnat::lab::{Namespace, Server};
@@ -64,6 +65,48 @@ pub(crate) fn udp_server(namespace: &Namespace, address: impl Into<IpAddr>, port
 /// The addresses that a server has seen, each with as many entries as it had connections.
 pub(crate) fn seen_by(server: &Server) -> Vec<IpAddr> {
     server.peers().iter().map(SocketAddr::ip).collect()
+}
+
+/// Sends a datagram as one to whom `socket` is connected until it comes back. Each attempt asks for the
+/// socket anew, which may be the same.
+#[track_caller]
+pub(crate) fn echo_at_once(length: usize, mut socket: impl FnMut() -> io::Result<UdpSocket>) {
+    let sent = payload(length);
+    let received = eventually("a large datagram", || {
+        let socket = socket()?;
+        socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+        socket.send(&sent)?;
+        let mut received = vec![0; length + 1];
+        let length = socket.recv(&mut received)?;
+        received.truncate(length);
+        Ok::<_, io::Error>(received)
+    });
+    assert!(received == sent, "UDP returns something else");
+}
+
+/// One of the counters that a namespace keeps in a table of `/proc/net/snmp`.
+#[track_caller]
+pub(crate) fn counter(namespace: &Namespace, table: &str, name: &str) -> u64 {
+    let read = || fs::read_to_string("/proc/thread-self/net/snmp");
+    let text = namespace.run(read).expect("is there");
+    let mut lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(table)?.strip_prefix(':'));
+    let mut words = || lines.next().expect("a table").split_whitespace();
+    let column = words().position(|word| word == name);
+    let value = words().nth(column.expect("a column")).expect("a value");
+    value.parse().expect("a number")
+}
+
+/// One of those that IPv6 keeps.
+#[track_caller]
+pub(crate) fn counter_v6(namespace: &Namespace, name: &str) -> u64 {
+    let read = || fs::read_to_string("/proc/thread-self/net/snmp6");
+    let text = namespace.run(read).expect("is there");
+    let mut lines = text.lines().map(str::split_whitespace);
+    let line = lines.find_map(|mut line| (line.next() == Some(name)).then_some(line));
+    let value = line.and_then(|mut line| line.next()).expect("a value");
+    value.parse().expect("a number")
 }
 
 /// The table tells of so many packets that were dropped for this reason.

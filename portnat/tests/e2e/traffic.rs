@@ -85,17 +85,6 @@ fn a_full_flow_table_keeps_what_it_has() {
 }
 
 #[test]
-fn a_port_that_nobody_serves_in_the_container_is_refused() {
-    let lab = Lab::builder().build().expect("a lab");
-    let daemon = Daemon::run(&lab, &["-p", "8080:80@172.17.0.2"]);
-    let refusal = probe::tcp_echo(&lab.client, at(Lab::HOST, 8080), b"?").expect_err("nobody");
-    assert_eq!(refusal.kind(), ErrorKind::ConnectionRefused);
-    // It was the container that refused.
-    let row = row(&daemon.stop(), "0.0.0.0:8080/tcp");
-    assert_eq!([row.packets_in, row.packets_out], [1, 1]);
-}
-
-#[test]
 fn the_hosts_own_traffic_is_left_alone() {
     let lab = Lab::builder().build().expect("a lab");
     let container = &lab.containers[0];
