@@ -1,5 +1,7 @@
 //! Inside subnets: what userspace tells the datapath about where containers are.
 
+use crate::address::Address;
+
 /// A prefix that containers have their addresses from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -18,5 +20,69 @@ impl Subnet {
     #[must_use]
     pub const fn is_masqueraded(&self) -> bool {
         self.masquerade != 0
+    }
+}
+
+/// How many words the bitmap of first octets has, of both families.
+pub const FIRST_OCTETS: u32 = 8;
+
+/// Where in that bitmap the first octet of an address lies: the word, and the bit in it. It is set where
+/// an inside subnet has addresses that begin so. Most of what passes is asked for both its addresses, and
+/// a look-up in a trie costs more than all else that a bystander pays.
+#[inline(always)]
+#[must_use]
+pub fn octet_position<A: Address>(address: &A) -> (u32, u64) {
+    let words = address.words();
+    let octet = words[0].to_ne_bytes()[0];
+    let family = if words.len() == 1 {
+        0
+    } else {
+        FIRST_OCTETS / 2
+    };
+    (family + u32::from(octet >> 6), 1 << (octet & 63))
+}
+
+/// The positions of all addresses of a prefix with this first address and length in bits.
+pub fn octet_positions<A: Address>(network: &A, length: u8) -> impl Iterator<Item = (u32, u64)> {
+    let (word, bit) = octet_position(network);
+    let first = (word & 3) << 6 | bit.trailing_zeros();
+    let family = word & !3;
+    let count = 1_u32 << 8_u8.saturating_sub(length);
+    (first..first + count).map(move |octet| (family + (octet >> 6 & 3), 1 << (octet & 63)))
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::address::{Ip4, Ip6};
+
+    #[test]
+    fn a_prefix_has_the_positions_of_its_addresses() {
+        for (first, length, octets) in [
+            ([172, 17, 0, 0], 16, 172..=172),
+            ([10, 0, 0, 0], 8, 10..=10),
+            ([192, 0, 0, 0], 2, 192..=255),
+            ([0, 0, 0, 0], 0, 0..=255),
+        ] {
+            let network = Ip4::from(Ipv4Addr::from(first));
+            let all: Vec<_> = octet_positions(&network, length).collect();
+            for octet in 0..=255_u8 {
+                let address = Ip4::from(Ipv4Addr::new(octet, 1, 2, 3));
+                let position = octet_position(&address);
+                assert!(position.0 < 4);
+                assert_eq!(all.contains(&position), octets.contains(&octet), "{octet}");
+            }
+        }
+        let network = Ip6::from("fd00:17::".parse::<Ipv6Addr>().expect("an address"));
+        let inside = Ip6::from("fd00:17::2".parse::<Ipv6Addr>().expect("an address"));
+        let outside = Ip6::from("2001:db8::1".parse::<Ipv6Addr>().expect("an address"));
+        let all: Vec<_> = octet_positions(&network, 64).collect();
+        assert_eq!(all, [octet_position(&inside)]);
+        assert!(!all.contains(&octet_position(&outside)));
+        assert!(all.iter().all(|(word, _)| (4..FIRST_OCTETS).contains(word)));
     }
 }

@@ -6,6 +6,7 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue};
 use portnat_common::icmp_answer::{Allowance, Quotation};
 use portnat_common::nat::{self, Opening};
 use portnat_common::ports::BITMAP_WORDS;
+use portnat_common::subnet::FIRST_OCTETS;
 use portnat_common::{
     DropReason, Endpoint, FlowRecord, Ip4, Ip6, MappingKey, OwnerRecord, Published, PublishedKey,
     Queued, Settings, Subnet, Ticks, Total, Tuple,
@@ -88,6 +89,10 @@ family!(Ip6: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, CONTAINERS6, MAPP
 /// Which ports are published at all, on whatever address, of either family.
 #[map]
 pub(crate) static PORTS: Array<u64> = Array::with_max_entries(BITMAP_WORDS, 0);
+
+/// With which octets addresses of inside subnets begin, of both families.
+#[map]
+pub(crate) static INSIDE: Array<u64> = Array::with_max_entries(FIRST_OCTETS, 0);
 
 /// Which ports masquerade must not lend: those, and what the administrator has reserved.
 #[map]

@@ -139,12 +139,6 @@ fn process<F: Mapped, At: Place>(ctx: &TcContext) -> Done
 where
     Maps: Tables<F>,
 {
-    if At::SENDS {
-        let done = steps::send::<F, At>(ctx);
-        if !done.is(Done::UNKNOWN) {
-            return done;
-        }
-    }
     let done = steps::established::<F, At>(ctx);
     let wants_more = [Done::FRAGMENT, Done::ERROR, Done::UNKNOWN, Done::CONVERT];
     if !wants_more.iter().any(|more| done.is(*more)) {

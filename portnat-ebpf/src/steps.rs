@@ -17,19 +17,6 @@ use crate::tables::{Mapped, Maps};
 /// ICMP error's header, and of what it quotes as much again with 8 bytes of transport header.
 const HEADERS: usize = 14 + 60 + 8 + 60 + 8;
 
-#[inline(never)]
-pub(crate) fn send<F: Family, At: Place>(ctx: &TcContext) -> Done
-where
-    Maps: Tables<F>,
-{
-    let mut packet = Skb::with_headers::<F>(ctx, HEADERS);
-    Done::option(nat::send::<F, _, _>(
-        &mut packet,
-        sight::<At>(ctx),
-        &Maps::at(ctx),
-    ))
-}
-
 /// A packet leaves for a container: the way that it has taken is learnt.
 #[inline(always)]
 pub(crate) fn arrive<At: Place>(ctx: &TcContext) {
@@ -54,12 +41,13 @@ pub(crate) fn established<F: Family, At: Place>(ctx: &TcContext) -> Done
 where
     Maps: Tables<F>,
 {
-    let mut packet = Skb::with_headers::<F>(ctx, HEADERS);
-    Done::step(nat::established::<F, _, _>(
-        &mut packet,
-        sight::<At>(ctx),
-        &Maps::at(ctx),
-    ))
+    let packet = &mut Skb::with_headers::<F>(ctx, HEADERS);
+    let (sight, tables) = (sight::<At>(ctx), &Maps::at(ctx));
+    Done::step(if At::SENDS {
+        nat::established_at_port::<F, _, _>(packet, sight, tables)
+    } else {
+        nat::established::<F, _, _>(packet, sight, tables)
+    })
 }
 
 #[inline(never)]

@@ -8,6 +8,7 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::TcContext;
 use portnat_common::nat::Opening;
 use portnat_common::ports::bitmap_position;
+use portnat_common::subnet::octet_position;
 use portnat_common::wire::protocol;
 use portnat_common::{
     Endpoint, Family, Flow, FlowRecord, Ip4, Ip6, MappingKey, Owner, OwnerRecord, Published,
@@ -16,9 +17,9 @@ use portnat_common::{
 
 use crate::maps::{
     CLAIMS, CONTAINERS4, CONTAINERS6, EGRESS4, EGRESS6, FLOWS4, FLOWS6, FULL, HALF_OTHER4,
-    HALF_OTHER6, HALF_TCP4, HALF_TCP6, LOCAL4, LOCAL6, MAPPINGS4, MAPPINGS6, OPENING4, OPENING6,
-    OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6, QUEUED, SETTINGS,
-    SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, TOTALS, WITHHELD,
+    HALF_OTHER6, HALF_TCP4, HALF_TCP6, INSIDE, LOCAL4, LOCAL6, MAPPINGS4, MAPPINGS6, OPENING4,
+    OPENING6, OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6, QUEUED,
+    SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, TOTALS, WITHHELD,
 };
 use crate::{across, socket};
 
@@ -353,6 +354,10 @@ macro_rules! family {
 
             #[inline(always)]
             fn subnet(&self, address: &$address) -> Option<&Subnet> {
+                let (word, bit) = octet_position(address);
+                if INSIDE.get(word).is_none_or(|bits| bits & bit == 0) {
+                    return None;
+                }
                 $subnets.get(Key::new(8 * size_of::<$address>() as u32, *address))
             }
 

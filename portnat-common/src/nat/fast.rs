@@ -49,29 +49,26 @@ pub(super) fn deliver<F: Family, P: Packet, T: Tables<F>>(
     })
 }
 
-/// A container's packet goes out, if it may, and gets its translation there. `None` leaves it to
-/// [`super::established`].
+/// A container's packet goes out, if it may, and gets its translation there. `None` leaves it to the
+/// stack.
 #[inline(always)]
-pub fn send<F: Family, P: Packet, T: Tables<F>>(
+pub(super) fn send<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
     sight: Sight,
     tables: &T,
+    settings: &Settings,
+    network: &Network<F::Address>,
+    transport: &Transport,
 ) -> Option<Verdict> {
-    let settings = tables.settings()?;
     if settings.fast == 0 {
         return None;
     }
-    let network = F::network(packet, sight.l3)?;
-    if network.fragment != Fragment::Whole {
-        return None;
-    }
-    let transport = Transport::read::<F, P>(packet, &network).ok()?;
-    let key = tuple(&network, &transport, Side::Egress);
+    let key = tuple(network, transport, Side::Egress);
     let flow = tables.flow(Table::Confirmed, &key)?;
     if flow.interface != 0 || flow.seen.get() & DEAD != 0 {
         return None;
     }
-    let way = may_pass::<F, P, T>(packet, sight, tables, settings, &network, &transport, flow);
+    let way = may_pass::<F, P, T>(packet, sight, tables, settings, network, transport, flow);
     let Some(interface) = way else {
         flow.way.sets_out(tables.interface());
         return None;

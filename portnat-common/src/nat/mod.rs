@@ -28,7 +28,7 @@ mod track;
 pub use across::{answer, convert_v4, convert_v6};
 pub use across_error::{error_v4, error_v6};
 pub use error::error;
-pub use fast::{arrive_inside, send};
+pub use fast::arrive_inside;
 pub use fragment::{fragment, settle};
 pub use half::{confirm, half_open};
 pub use map::map;
@@ -50,7 +50,7 @@ use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::{protocol, tcp, udp};
-use fast::{arrive_outside, deliver};
+use fast::{arrive_outside, deliver, send};
 use rewrite::{readdress, rewrite};
 use track::track;
 
@@ -148,6 +148,25 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
     sight: Sight,
     tables: &T,
 ) -> Next {
+    look::<F, P, T, false>(packet, sight, tables)
+}
+
+/// As [`established`], of a packet that comes in by a bridge's port: it may go out at once.
+#[inline(always)]
+pub fn established_at_port<F: Family, P: Packet, T: Tables<F>>(
+    packet: &mut P,
+    sight: Sight,
+    tables: &T,
+) -> Next {
+    look::<F, P, T, true>(packet, sight, tables)
+}
+
+#[inline(always)]
+fn look<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
+    packet: &mut P,
+    sight: Sight,
+    tables: &T,
+) -> Next {
     const PASS: Next = Next::Done(Verdict::Pass);
     let Some(network) = F::network(packet, sight.l3) else {
         return PASS;
@@ -168,6 +187,12 @@ pub fn established<F: Family, P: Packet, T: Tables<F>>(
     let Some(settings) = tables.settings() else {
         return PASS;
     };
+    if SENDS {
+        let sent = send::<F, P, T>(packet, sight, tables, settings, &network, &transport);
+        if let Some(verdict) = sent {
+            return Next::Done(verdict);
+        }
+    }
     meet::<F, P, T>(packet, sight, tables, settings, &network, &transport)
 }
 

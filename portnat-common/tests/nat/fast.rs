@@ -1,6 +1,6 @@
 //! Established flows go past the stack by the way that one of their packets has taken through it.
 
-use portnat_common::nat::{self, Hook, Sight};
+use portnat_common::nat::{self, Hook, Next, Sight};
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{Tables, V4, V6, Verdict};
 
@@ -101,8 +101,8 @@ where
     fn send(&self, packet: &Packet) -> (Option<Verdict>, Carrier) {
         let sight = self.see(Hook::In, World::PORT, World::PORT);
         let mut carrier = Carrier::of(packet.frame());
-        let verdict = nat::send::<F, _, _>(&mut carrier, sight, &self.world);
-        (verdict, carrier)
+        let next = nat::established_at_port::<F, _, _>(&mut carrier, sight, &self.world);
+        (sent(next), carrier)
     }
 
     /// A packet leaves for the outside, having come in by an interface.
@@ -138,6 +138,14 @@ where
         self.back(answer);
         self.through(data);
         self.back(data);
+    }
+}
+
+/// That a packet was sent past the stack, or must not go on at all.
+fn sent(next: Next) -> Option<Verdict> {
+    match next {
+        Next::Done(verdict @ (Verdict::Send | Verdict::Drop(_))) => Some(verdict),
+        _ => None,
     }
 }
 
@@ -265,8 +273,8 @@ fn a_neighbour_does_not_send_for_another() {
     scene.establish(protocol::UDP);
     let sight = scene.see(Hook::In, World::PORT + 1, World::PORT + 1);
     let mut carrier = Carrier::of(scene.reply(Udp).frame());
-    let verdict = nat::send::<V4, _, _>(&mut carrier, sight, &scene.world);
-    assert_eq!(verdict, None);
+    let next = nat::established_at_port::<V4, _, _>(&mut carrier, sight, &scene.world);
+    assert_eq!(sent(next), None);
     assert_eq!(scene.send(&scene.reply(Udp)).0, Some(Verdict::Send));
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{MapError, PerCpuArray};
 use portnat_common::ports::bitmap_position;
+use portnat_common::subnet::octet_positions;
 use portnat_common::wire::protocol;
 use portnat_common::{Address, DropReason, Published, PublishedKey, Subnet};
 
@@ -22,9 +23,10 @@ pub(super) struct Applied {
     v6: Held<portnat_common::Ip6>,
     bits: Bits,
     withheld: Bits,
+    inside: Bits,
 }
 
-/// Words of a bitmap of ports, see [`bitmap_position`].
+/// Words of a bitmap, see [`bitmap_position`] and [`octet_positions`].
 type Bits = BTreeMap<u32, u64>;
 
 /// What the tables of one family hold.
@@ -102,6 +104,9 @@ impl Datapath {
 
     fn fill(&mut self, applied: &mut Applied, desired: &Desired) -> Result<(), DatapathError> {
         let wanted = bitmap(published_ports(desired));
+        let inside = bits(first_octets(&desired.v4).chain(first_octets(&desired.v6)));
+        let all = join(&applied.inside, &inside, |held, wanted| held | wanted);
+        self.set_bits("INSIDE", &mut applied.inside, &all)?;
         let withheld = bitmap(published_ports(desired).chain(reserved_ports(desired)));
         // What is withheld is so before it is used, and until it is not any more.
         let both = join(&applied.withheld, &withheld, |held, wanted| held | wanted);
@@ -112,7 +117,9 @@ impl Datapath {
         self.fill_family(&V6, &mut applied.v6, &desired.v6)?;
         self.set_bits("PORTS", &mut applied.bits, &wanted)?;
         let withheld = join(&applied.withheld, &withheld, |_, wanted| wanted);
-        self.set_bits("WITHHELD", &mut applied.withheld, &withheld)
+        self.set_bits("WITHHELD", &mut applied.withheld, &withheld)?;
+        let inside = join(&applied.inside, &inside, |_, wanted| wanted);
+        self.set_bits("INSIDE", &mut applied.inside, &inside)
     }
 
     fn fill_family<A: Address>(
@@ -268,9 +275,19 @@ fn reserved_ports(desired: &Desired) -> impl Iterator<Item = (u8, u16)> {
 
 /// The bitmap of some ports, words without a bit left out.
 fn bitmap(ports: impl Iterator<Item = (u8, u16)>) -> Bits {
+    bits(ports.map(|(protocol, port)| bitmap_position(protocol, port)))
+}
+
+/// Where the bits of a family's inside subnets are.
+fn first_octets<A: Address>(tables: &Tables<A>) -> impl Iterator<Item = (u32, u64)> {
+    let prefixes = tables.subnets.keys();
+    prefixes.flat_map(|prefix| octet_positions(&prefix.network, prefix.length))
+}
+
+/// The bitmap with these words' bits.
+fn bits(positions: impl Iterator<Item = (u32, u64)>) -> Bits {
     let mut words = Bits::new();
-    for (protocol, port) in ports {
-        let (word, bit) = bitmap_position(protocol, port);
+    for (word, bit) in positions {
         *words.entry(word).or_default() |= bit;
     }
     words
