@@ -1,0 +1,102 @@
+//! portnat's benchmark: `cargo xtask bench`.
+//!
+//! Each work is done by portnat and by its peers, in rounds that are interleaved: what else the
+//! machine does at the time hits all of them. Absolute figures are never asserted.
+//!
+//! The rooms: [`works`] are what is measured, [`peers`] who. [`ground`] is the lab of each; the
+//! [`generator`] makes packets and a [`sink`] counts them, both by the programs in [`kernel`], whose
+//! layouts are in [`plan`]. [`results`] collects figures, which [`report`] and [`plot`] tell.
+
+mod generator;
+mod ground;
+mod kernel;
+mod machine;
+mod options;
+mod peers;
+mod plot;
+mod report;
+mod results;
+mod sink;
+mod tools;
+mod works;
+
+#[path = "../../../portnat-ebpf/src/bench/plan.rs"]
+#[expect(dead_code, reason = "some of it only the programs need")]
+mod plan;
+
+#[path = "../../tests/e2e/daemon.rs"]
+#[expect(dead_code, reason = "some of it only the tests need")]
+mod daemon;
+
+/// What the daemon's room needs of the tests' support.
+mod support {
+    use std::time::Duration;
+
+    pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+    pub(crate) const INTERVAL: Duration = Duration::from_millis(20);
+}
+
+use std::fs;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+
+use machine::{ConntrackMax, Machine};
+use options::Options;
+use report::Report;
+use results::Results;
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    let folder = options.output();
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let _raised = match options.raise_conntrack_max {
+        true => Some(ConntrackMax::raise(options.most_flows() * 2)?),
+        false => None,
+    };
+    generator::handle_signal()?;
+    // Asked for once, by a thread that is not pinned.
+    machine::cpus();
+    let machine = Machine::here();
+    let mut results = Results::default();
+    for work in options.works() {
+        say(&format!("({}) {}", work.letter, work.title));
+        (work.run)(options, &mut results)?;
+        // What there is is told, also if a later work fails.
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION"),
+            at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            machine: &machine,
+            rounds: options.rounds,
+            seconds: options.seconds,
+            results: &results,
+        };
+        report.write(&folder)?;
+        fs::write(folder.join("bench.md"), report.text())?;
+        plot::draw(&results, &folder)?;
+    }
+    print!("{}", fs::read_to_string(folder.join("bench.md"))?);
+    say(&format!(
+        "table, JSON and plots are in {}",
+        folder.display()
+    ));
+    Ok(())
+}
+
+/// Says something beside the figures.
+fn say(what: &str) {
+    eprintln!("bench: {what}");
+}
