@@ -4,8 +4,7 @@ use aya_ebpf::programs::XdpContext;
 
 use crate::maps::{PLAN, POSITION};
 use crate::plan::{
-    DESTINATION, End, FRAME, Flow, IPV4_CHECKSUM, PORTS, Plan, Position, SOURCE, TCP, TCP_CHECKSUM,
-    UDP_CHECKSUM,
+    DESTINATION, End, FRAME, Flow, IPV4_CHECKSUM, PORTS, Plan, Position, SOURCE, UDP_CHECKSUM,
 };
 
 /// Writes the frame that comes next; returns the interface by which it leaves.
@@ -32,7 +31,7 @@ pub(crate) fn write(ctx: &XdpContext) -> Option<u32> {
     let (source_port, destination_port) = (source.1 as u16, destination.1 as u16);
     let addresses = halves(source.0) + halves(destination.0);
     let ports = u32::from(source_port) + u32::from(destination_port);
-    let l4 = checksum(plan.l4_sum + addresses + ports);
+    let udp = checksum(plan.udp_sum + addresses + ports);
     // SAFETY: as above; all offsets are even, and constants within the frame.
     unsafe {
         store(frame + IPV4_CHECKSUM, checksum(plan.ipv4_sum + addresses));
@@ -42,12 +41,8 @@ pub(crate) fn write(ctx: &XdpContext) -> Option<u32> {
         store(frame + DESTINATION + 2, destination.0 as u16);
         store(frame + PORTS, source_port);
         store(frame + PORTS + 2, destination_port);
-        if plan.protocol == TCP {
-            store(frame + TCP_CHECKSUM, l4);
-        } else {
-            // A sum of 0 is written as its other form: 0 would say that there is none (RFC 768).
-            store(frame + UDP_CHECKSUM, if l4 == 0 { 0xffff } else { l4 });
-        }
+        // A sum of 0 is written as its other form: 0 would say that there is none (RFC 768).
+        store(frame + UDP_CHECKSUM, if udp == 0 { 0xffff } else { udp });
     }
     Some(plan.interface)
 }

@@ -11,8 +11,8 @@ mod sink;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer};
-use aya_ebpf::macros::{classifier, xdp};
-use aya_ebpf::programs::{TcContext, XdpContext};
+use aya_ebpf::macros::{classifier, socket_filter, xdp};
+use aya_ebpf::programs::{SkBuffContext, TcContext, XdpContext};
 
 use crate::sink::Seen;
 
@@ -50,6 +50,13 @@ pub(crate) fn sink_xdp(ctx: XdpContext) -> u32 {
         Seen::Counted => xdp_action::XDP_DROP,
         Seen::Answered => xdp_action::XDP_TX,
     }
+}
+
+/// Counts what reaches a socket, and drops it there.
+#[socket_filter]
+pub(crate) fn sink_socket(_ctx: SkBuffContext) -> i64 {
+    sink::count(plan::EXPECTED);
+    0
 }
 
 /// Hands UDP over to the other end of a veth pair, in its namespace.

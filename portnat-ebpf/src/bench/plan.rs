@@ -17,11 +17,6 @@ pub(crate) const DESTINATION: usize = IPV4 + 16;
 /// Where the ports are: no options.
 pub(crate) const PORTS: usize = IPV4 + 20;
 pub(crate) const UDP_CHECKSUM: usize = PORTS + 6;
-pub(crate) const TCP_CHECKSUM: usize = PORTS + 16;
-
-/// Protocol numbers of IP.
-pub(crate) const TCP: u32 = 6;
-pub(crate) const UDP: u32 = 17;
 
 /// One end of the packets.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
@@ -47,10 +42,8 @@ pub(crate) struct Plan {
     pub(crate) frame: [u64; FRAME / 8],
     /// The sum of the frame's 16-bit words that IPv4's checksum covers, in network order.
     pub(crate) ipv4_sum: u32,
-    /// The same for the checksum of TCP or UDP, pseudo header included.
-    pub(crate) l4_sum: u32,
-    /// [`TCP`] or [`UDP`].
-    pub(crate) protocol: u32,
+    /// The same for UDP's checksum, pseudo header included.
+    pub(crate) udp_sum: u32,
     /// The index of the interface by which the frames leave.
     pub(crate) interface: u32,
     pub(crate) source: End,
@@ -62,6 +55,8 @@ pub(crate) struct Plan {
     /// How many flows are in a block, and how often it comes in a row.
     pub(crate) block: u32,
     pub(crate) passes: u32,
+    /// 0.
+    pub(crate) reserved: u32,
 }
 
 /// A flow.

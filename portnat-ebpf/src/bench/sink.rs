@@ -1,10 +1,13 @@
 //! Where packets end: they are looked at and counted.
 
 use crate::maps::{COUNTED, EXPECTED};
-use crate::plan::{self, DESTINATION, IPV4, PORTS, SOURCE, UDP};
+use crate::plan::{self, DESTINATION, IPV4, PORTS, SOURCE};
 
 /// Where the protocol stands in IPv4's header.
 const PROTOCOL: usize = IPV4 + 9;
+
+/// UDP's number there.
+const UDP: u8 = 17;
 
 /// How much of a frame is looked at.
 const LOOKED_AT: usize = PORTS + 4;
@@ -73,7 +76,7 @@ pub(crate) fn is_udp(start: usize, end: usize) -> bool {
     unsafe {
         load(start + 12) == 0x0800_u16.to_be()
             && *((start + IPV4) as *const u8) == 0x45
-            && u32::from(*((start + PROTOCOL) as *const u8)) == UDP
+            && *((start + PROTOCOL) as *const u8) == UDP
     }
 }
 
@@ -83,7 +86,7 @@ fn fits(expected: u32, found: u32) -> bool {
 }
 
 #[inline(always)]
-fn count(which: u32) {
+pub(crate) fn count(which: u32) {
     if let Some(counter) = COUNTED.get_ptr_mut(which) {
         // SAFETY: the map's entry of this CPU, which nothing interrupts at this hook.
         unsafe { *counter += 1 };

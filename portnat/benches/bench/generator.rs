@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bytemuck::Zeroable as _;
-use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{IpNumber, PacketBuilder, SlicedPacket, TransportSlice};
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, gettid};
@@ -15,7 +15,10 @@ use portnat::lab::Namespace;
 
 use crate::kernel::Object;
 use crate::machine;
-use crate::plan::{End, FRAME, IPV4, IPV4_CHECKSUM, PORTS, Plan, TCP, TCP_CHECKSUM, UDP_CHECKSUM};
+use crate::plan::{End, FRAME, IPV4, IPV4_CHECKSUM, PORTS, Plan, UDP_CHECKSUM};
+
+/// What is behind a frame's headers.
+const PAYLOAD: usize = FRAME - PORTS - 8;
 
 /// How many flows are opened at a time: fewer than a table of half-open flows has room for.
 const BLOCK: u32 = 4000;
@@ -26,8 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Flows of packets that go one way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stream {
-    /// [`TCP`], whose packets are SYNs, or [`UDP`].
-    pub(crate) protocol: u32,
     pub(crate) source: End,
     pub(crate) destination: End,
     /// How many flows there are before the ends' addresses make a step.
@@ -234,7 +235,6 @@ impl Stream {
 
     fn plan(&self, interface: u32, from: [u8; 6], to: [u8; 6]) -> Result<Plan> {
         let mut plan = Plan {
-            protocol: self.protocol,
             interface,
             source: self.source,
             destination: self.destination,
@@ -245,23 +245,14 @@ impl Stream {
         let network = PacketBuilder::ethernet2(from, to).ipv4([0; 4], [0; 4], 64);
         let mut frame = [0_u8; FRAME];
         let mut room = frame.as_mut_slice();
-        let l4_checksum = if self.protocol == TCP {
-            // What is left of the frame is Ethernet's padding.
-            network.tcp(0, 0, 1, 65_535).syn().write(&mut room, &[])?;
-            TCP_CHECKSUM
-        } else {
-            let payload = [b'p'; FRAME - PORTS - 8];
-            network.udp(0, 0).write(&mut room, &payload)?;
-            UDP_CHECKSUM
-        };
-        for at in [IPV4_CHECKSUM, l4_checksum] {
+        network.udp(0, 0).write(&mut room, &[b'p'; PAYLOAD])?;
+        for at in [IPV4_CHECKSUM, UDP_CHECKSUM] {
             frame[at..at + 2].fill(0);
         }
-        let total = u16::from_be_bytes([frame[IPV4 + 2], frame[IPV4 + 3]]);
-        let segment = usize::from(total) - (PORTS - IPV4);
         plan.ipv4_sum = sum(&frame[IPV4..PORTS]);
         // The pseudo header's addresses are added by the program.
-        plan.l4_sum = sum(&frame[PORTS..PORTS + segment]) + self.protocol + segment as u32;
+        let pseudo_header = u32::from(IpNumber::UDP.0) + (FRAME - PORTS) as u32;
+        plan.udp_sum = sum(&frame[PORTS..]) + pseudo_header;
         plan.frame = bytemuck::cast(frame);
         Ok(plan)
     }
@@ -283,24 +274,18 @@ fn check(frame: &[u8; FRAME]) -> Result<()> {
         .as_ref()
         .and_then(|net| net.ipv4_ref())
         .context("not IPv4")?;
-    let (header, payload) = (ip.header(), ip.payload().payload);
+    let header = ip.header();
     ensure!(
         header.header_checksum() == header.to_header().calc_header_checksum(),
         "IPv4's checksum"
     );
-    let (has, should) = match packet.transport {
-        Some(TransportSlice::Udp(udp)) => {
-            let ipv4 = header.to_header();
-            let computed = udp.to_header().calc_checksum_ipv4(&ipv4, udp.payload())?;
-            (udp.checksum(), computed)
-        }
-        Some(TransportSlice::Tcp(tcp)) => {
-            let ipv4 = header.to_header();
-            let computed = tcp.to_header().calc_checksum_ipv4(&ipv4, tcp.payload())?;
-            (tcp.checksum(), computed)
-        }
-        _ => bail!("neither UDP nor TCP: {payload:?}"),
+    let Some(TransportSlice::Udp(udp)) = packet.transport else {
+        bail!("not UDP");
     };
+    let should = udp
+        .to_header()
+        .calc_checksum_ipv4(&header.to_header(), udp.payload())?;
+    let has = udp.checksum();
     ensure!(
         has == should && has != 0,
         "checksum {has:#x}, not {should:#x}"

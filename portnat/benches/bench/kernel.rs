@@ -1,13 +1,15 @@
 //! The benchmark's eBPF object in the kernel: the only room here that knows aya.
 
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, PerCpuArray};
 use aya::programs::{
-    ProgramError, SchedClassifier, TcAttachType, TestRun as _, TestRunAttrs, TestRunOptions, Xdp,
-    XdpMode,
+    ProgramError, SchedClassifier, SocketFilter, TcAttachType, TestRun as _, TestRunAttrs,
+    TestRunOptions, Xdp, XdpMode,
 };
 use portnat::lab::Namespace;
 
@@ -67,6 +69,14 @@ impl Object {
         Ok(())
     }
 
+    /// Attaches a program to a socket.
+    pub(crate) fn attach_socket(&mut self, socket: impl AsFd, name: &str) -> Result<()> {
+        let program: &mut SocketFilter = self.program(name)?.try_into()?;
+        program.load()?;
+        program.attach(socket)?;
+        Ok(())
+    }
+
     /// Gets the generator ready.
     pub(crate) fn load_generator(&mut self) -> Result<()> {
         let program: &mut Xdp = self.program("generate")?.try_into()?;
@@ -110,6 +120,20 @@ impl Object {
             ..TestRunOptions::default()
         })?;
         Ok(frame)
+    }
+
+    /// Runs the classifier that does nothing on a packet, and says how long that took.
+    pub(crate) fn run_nothing(&mut self, packet: &[u8]) -> Result<Duration> {
+        let program: &mut SchedClassifier = self.program("nothing")?.try_into()?;
+        if program.fd().is_err() {
+            program.load()?;
+        }
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(&mut [0; 256]),
+            ..TestRunOptions::default()
+        })?;
+        Ok(result.duration)
     }
 
     pub(crate) fn set_plan(&mut self, plan: Plan) -> Result<()> {

@@ -48,38 +48,8 @@ impl Machine {
 
 /// How many flows conntrack has room for, in all namespaces alike.
 pub(crate) fn conntrack_max() -> Option<u64> {
-    fs::read_to_string(CONNTRACK_MAX).ok()?.trim().parse().ok()
-}
-
-const CONNTRACK_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
-
-/// Conntrack's limit, raised for as long as this lives. It is the machine's own: there is none for
-/// a namespace.
-pub(crate) struct ConntrackMax(Option<String>);
-
-impl ConntrackMax {
-    pub(crate) fn raise(flows: u64) -> Result<Self> {
-        let before = fs::read_to_string(CONNTRACK_MAX).context("conntrack is not there")?;
-        if before.trim().parse::<u64>().is_ok_and(|max| max >= flows) {
-            return Ok(Self(None));
-        }
-        fs::write(CONNTRACK_MAX, flows.to_string()).context("raising nf_conntrack_max")?;
-        crate::say(&format!(
-            "set net.netfilter.nf_conntrack_max = {flows} on this machine (was {}), restored at the end",
-            before.trim()
-        ));
-        Ok(Self(Some(before)))
-    }
-}
-
-impl Drop for ConntrackMax {
-    fn drop(&mut self) {
-        if let Some(before) = &self.0
-            && let Err(error) = fs::write(CONNTRACK_MAX, before)
-        {
-            crate::say(&format!("nf_conntrack_max could not be put back: {error}"));
-        }
-    }
+    let max = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").ok()?;
+    max.trim().parse().ok()
 }
 
 /// How many CPUs there are for threads that are not pinned.
@@ -94,4 +64,22 @@ pub(crate) fn pin_generator() -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpus() - 1)?;
     sched_setaffinity(Pid::from_raw(0), &set).context("pinning the generator to a CPU")
+}
+
+/// How many seconds all CPUs have worked, ever.
+pub(crate) fn busy() -> Result<f64> {
+    // USER_HZ, which is what proc(5) tells in, is 100 on each architecture that has eBPF.
+    const TICKS: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/stat")?;
+    let fields: Vec<f64> = stat
+        .lines()
+        .next()
+        .context("/proc/stat is empty")?
+        .split_whitespace()
+        .skip(1)
+        .flat_map(str::parse)
+        .collect();
+    // user, nice, system, (idle, iowait,) irq, softirq
+    let busy = fields.iter().take(3).chain(fields.iter().skip(5).take(2));
+    Ok(busy.sum::<f64>() / TICKS)
 }

@@ -5,8 +5,10 @@
 //!
 //! The rooms: [`works`] are what is measured, [`peers`] who. [`ground`] is the lab of each; the
 //! [`generator`] makes packets and a [`sink`] counts them, both by the programs in [`kernel`], whose
-//! layouts are in [`plan`]. [`results`] collects figures, which [`report`] and [`plot`] tell.
+//! layouts are in [`plan`]; a [`road`] is a ground with them. [`talk`] are real sockets, and
+//! [`flood`] what is in their way. [`results`] collects figures, which [`report`] and [`plot`] tell.
 
+mod flood;
 mod generator;
 mod ground;
 mod kernel;
@@ -16,7 +18,9 @@ mod peers;
 mod plot;
 mod report;
 mod results;
+mod road;
 mod sink;
+mod talk;
 mod tools;
 mod works;
 
@@ -43,7 +47,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 
-use machine::{ConntrackMax, Machine};
+use machine::Machine;
 use options::Options;
 use report::Report;
 use results::Results;
@@ -61,10 +65,6 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     let folder = options.output();
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let _raised = match options.raise_conntrack_max {
-        true => Some(ConntrackMax::raise(options.most_flows() * 2)?),
-        false => None,
-    };
     generator::handle_signal()?;
     // Asked for once, by a thread that is not pinned.
     machine::cpus();

@@ -27,10 +27,6 @@ pub(crate) struct Options {
     /// How many flows; each work has numbers of its own.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     flows: Vec<u32>,
-    /// Raise the machine's nf_conntrack_max while the benchmark runs, so that conntrack can keep as
-    /// many flows as are measured.
-    #[arg(long)]
-    pub(crate) raise_conntrack_max: bool,
     /// Where table, JSON and plots go; target/bench if not given.
     #[arg(long)]
     output: Option<PathBuf>,
@@ -62,14 +58,6 @@ impl Options {
         } else {
             self.flows.clone()
         }
-    }
-
-    /// The largest of all numbers of flows.
-    pub(crate) fn most_flows(&self) -> u64 {
-        self.flows(&[500_000])
-            .into_iter()
-            .max()
-            .map_or(0, u64::from)
     }
 
     pub(crate) fn time(&self) -> Duration {

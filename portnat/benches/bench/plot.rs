@@ -60,7 +60,7 @@ where
 {
     let groups: Vec<Vec<&Series>> = cases.iter().map(|case| results.about(case)).collect();
     let peers = peers(&groups);
-    let unit = cases.first().map_or(Unit::Count, |case| case.unit);
+    let unit = cases.first().map_or(Unit::Share, |case| case.unit);
     let most = groups
         .iter()
         .flatten()

@@ -109,6 +109,7 @@ pub(crate) fn figure(value: f64, unit: Unit) -> String {
     let (value, prefix) = match unit {
         Unit::PerSecond if value >= 1e6 => (value / 1e6, " M"),
         Unit::PerSecond if value >= 1e3 => (value / 1e3, " k"),
+        Unit::Bytes if value >= 1024.0 * 1024.0 => (value / 1024.0 / 1024.0, " Mi"),
         _ => (value, " "),
     };
     let digits = match value.abs() {

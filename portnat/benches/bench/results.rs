@@ -23,10 +23,18 @@ pub(crate) struct Subject {
 pub(crate) enum Unit {
     /// So many a second; more is better.
     PerSecond,
+    /// Gbit a second; more is better.
+    GbitPerSecond,
     /// Parts of one; more is better.
     Share,
-    /// A number; less is better.
-    Count,
+    /// Microseconds; less is better.
+    Microseconds,
+    /// Nanoseconds; less is better.
+    Nanoseconds,
+    /// Seconds of CPU time for each Gbit; less is better.
+    CpuSecondsPerGbit,
+    /// Bytes; less is better.
+    Bytes,
 }
 
 impl Unit {
@@ -35,12 +43,16 @@ impl Unit {
         match self {
             Unit::PerSecond => "/s",
             Unit::Share => "",
-            Unit::Count => "",
+            Unit::GbitPerSecond => "Gbit/s",
+            Unit::Microseconds => "µs",
+            Unit::Nanoseconds => "ns",
+            Unit::CpuSecondsPerGbit => "CPU s/Gbit",
+            Unit::Bytes => "B",
         }
     }
 
     pub(crate) fn more_is_better(self) -> bool {
-        matches!(self, Unit::PerSecond | Unit::Share)
+        matches!(self, Unit::PerSecond | Unit::GbitPerSecond | Unit::Share)
     }
 }
 

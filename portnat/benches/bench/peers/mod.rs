@@ -39,6 +39,15 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
+    /// Those with which sockets can talk.
+    pub(crate) const REAL: [Peer; 5] = [
+        Peer::Plain,
+        Peer::IptablesLegacy,
+        Peer::Nftables,
+        Peer::DockerProxy,
+        Peer::Portnat,
+    ];
+
     pub(crate) fn name(self) -> String {
         self.to_possible_value()
             .map(|value| value.get_name().to_owned())
@@ -72,9 +81,11 @@ impl Peer {
             Peer::IptablesLegacy | Peer::Nftables => {
                 let max = machine::conntrack_max()?;
                 (u64::from(flows) > max).then(|| {
+                    // No namespace has one of its own, and the machine's is not ours to change.
                     format!(
-                        "nf_conntrack_max is {max} on this machine (--raise-conntrack-max sets it \
-                         for as long as the benchmark runs)"
+                        "nf_conntrack_max is {max} on this machine (`sysctl -w \
+                         net.netfilter.nf_conntrack_max={}` lets it be measured)",
+                        u64::from(flows) * 2
                     )
                 })
             }

@@ -9,7 +9,6 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::libc;
-use portnat::lab::Lab;
 
 use crate::ground::{Ground, INSIDE, PUBLISHED};
 
@@ -39,7 +38,7 @@ fn start(ground: &Ground, protocol: &str) -> Result<Child> {
     let mut command = ground.lab.host.command(program);
     command
         .args(["-proto", protocol])
-        .args(["-host-ip", &Lab::HOST.to_string()])
+        .args(["-host-ip", "0.0.0.0"])
         .args(["-host-port", &PUBLISHED.to_string()])
         .args(["-container-ip", &ground.container().address.to_string()])
         .args(["-container-port", &INSIDE.to_string()])

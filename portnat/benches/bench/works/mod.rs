@@ -1,6 +1,12 @@
 //! What is measured.
 
+mod bulk;
+mod bystander;
+mod connections;
+mod latency;
+mod memory;
 mod packets;
+mod programs;
 
 use anyhow::Result;
 
@@ -33,9 +39,49 @@ pub(crate) static WORKS: &[Work] = &[
         run: packets::masquerade,
     },
     Work {
+        letter: 'd',
+        title: "new TCP connections",
+        run: connections::new_connections,
+    },
+    Work {
         letter: 'e',
         title: "new UDP flows, each packet one",
         run: packets::new_flows,
+    },
+    Work {
+        letter: 'f',
+        title: "latency of requests, half a round trip",
+        run: latency::requests,
+    },
+    Work {
+        letter: 'g',
+        title: "bulk TCP",
+        run: bulk::bulk,
+    },
+    Work {
+        letter: 'j',
+        title: "memory of flows",
+        run: memory::per_flow,
+    },
+    Work {
+        letter: 'k',
+        title: "real connections during a SYN flood",
+        run: connections::during_a_flood,
+    },
+    Work {
+        letter: 'l',
+        title: "portnat's programs alone",
+        run: programs::programs,
+    },
+    Work {
+        letter: 'm',
+        title: "latency from the host and from the container itself, half a round trip",
+        run: latency::from_inside,
+    },
+    Work {
+        letter: 'n',
+        title: "64-byte UDP of the host itself",
+        run: bystander::bystander,
     },
 ];
 
