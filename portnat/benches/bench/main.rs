@@ -44,7 +44,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 
 use machine::Machine;
@@ -70,10 +70,14 @@ fn run(options: &Options) -> Result<()> {
     machine::cpus();
     let machine = Machine::here();
     let mut results = Results::default();
+    let mut failed = false;
     for work in options.works() {
         say(&format!("({}) {}", work.letter, work.title));
-        (work.run)(options, &mut results)?;
-        // What there is is told, also if a later work fails.
+        if let Err(error) = (work.run)(options, &mut results) {
+            results.skip(format!("({}): {error:#}", work.letter));
+            failed = true;
+        }
+        // What there is is told, whatever becomes of later works.
         let report = Report {
             version: env!("CARGO_PKG_VERSION"),
             at: SystemTime::now()
@@ -93,6 +97,7 @@ fn run(options: &Options) -> Result<()> {
         "table, JSON and plots are in {}",
         folder.display()
     ));
+    ensure!(!failed, "not all works could be done");
     Ok(())
 }
 

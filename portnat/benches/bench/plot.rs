@@ -14,36 +14,32 @@ use crate::works::Work;
 
 const SIZE: (u32, u32) = (1000, 520);
 const FONT: &str = "sans-serif";
+/// How high a line of a label is, and about how wide a letter, in pixels.
+const LINE: i32 = 16;
+const LETTER: f64 = 8.0;
 
 /// Draws all of them into a folder.
 pub(crate) fn draw(results: &Results, folder: &Path) -> Result<()> {
     // The machine's own fonts need a library that a bare machine has not.
     register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
         .map_err(|_| anyhow!("the font is not one"))?;
-    let mut drawn: Vec<(char, &str)> = Vec::new();
-    for subject in results.subjects() {
-        let figure = (subject.work, subject.metric);
-        if drawn.contains(&figure) {
+    let subjects = results.subjects();
+    for cases in subjects.chunk_by(|one, next| one.is_figured_with(next)) {
+        let Some(subject) = cases.first() else {
             continue;
-        }
-        drawn.push(figure);
-        let cases: Vec<&Subject> = results
-            .subjects()
-            .into_iter()
-            .filter(|other| (other.work, other.metric) == figure)
-            .collect();
+        };
         let name = format!("{}-{}", subject.work, subject.metric.replace(' ', "-"));
         let svg = folder.join(format!("{name}.svg"));
         paint(
             SVGBackend::new(&svg, SIZE).into_drawing_area(),
             results,
-            &cases,
+            cases,
         )?;
         let png = folder.join(format!("{name}.png"));
         paint(
             BitMapBackend::new(&png, SIZE).into_drawing_area(),
             results,
-            &cases,
+            cases,
         )?;
     }
     Ok(())
@@ -77,13 +73,19 @@ where
     // A group is as wide as 1, a tenth of that is left between two.
     let width = 0.9 / peers.len().max(1) as f64;
 
+    // The legend has the right to itself.
+    let all = cases.len() as f64 / 0.82;
+    let letters = (f64::from(SIZE.0) * 0.7 / cases.len().max(1) as f64 / LETTER) as usize;
+    let labels: Vec<_> = cases.iter().map(|case| wrap(&case.case, letters)).collect();
+    let lines = labels.iter().map(Vec::len).max().unwrap_or(1) as i32;
+
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
         .caption(title, (FONT, 20))
         .margin(12)
-        .x_label_area_size(30)
+        .x_label_area_size(LINE * lines + 12)
         .y_label_area_size(90)
-        .build_cartesian_2d(0.0..cases.len() as f64, 0.0..most * 1.08)?;
+        .build_cartesian_2d(0.0..all, 0.0..most * 1.08)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -91,10 +93,12 @@ where
         .y_label_formatter(&|value| figure(*value, unit))
         .label_style((FONT, 14))
         .draw()?;
-    for (group, (series, case)) in groups.iter().zip(cases).enumerate() {
-        let label = EmptyElement::at((group as f64 + 0.45, 0.0))
-            + Text::new(case.case.clone(), (0, 6), centred());
-        chart.plotting_area().draw(&label)?;
+    for (group, (series, label)) in groups.iter().zip(&labels).enumerate() {
+        for (line, text) in (0..).zip(label) {
+            let text = Text::new(text.clone(), (0, 6 + LINE * line), centred());
+            let element = EmptyElement::at((group as f64 + 0.45, 0.0)) + text;
+            chart.plotting_area().draw(&element)?;
+        }
         for one in series {
             let Some(index) = peers.iter().position(|peer| *peer == one.peer) else {
                 continue;
@@ -105,7 +109,10 @@ where
                 [(left, 0.0), (right, one.median)],
                 colour(one.peer).filled(),
             )])?;
-            let line = PathElement::new(vec![(middle, one.least), (middle, one.most)], BLACK);
+            let line = PathElement::new(
+                vec![(middle, one.least), (middle, one.most)],
+                BLACK.stroke_width(2),
+            );
             chart.draw_series([line])?;
         }
     }
@@ -134,6 +141,21 @@ fn peers(groups: &[Vec<&Series>]) -> Vec<Peer> {
     peers.sort();
     peers.dedup();
     peers
+}
+
+/// Cuts a text at spaces into lines of so many letters, where words are not longer.
+fn wrap(text: &str, letters: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= letters => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn centred() -> TextStyle<'static> {

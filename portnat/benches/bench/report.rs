@@ -54,54 +54,70 @@ impl Report<'_> {
             self.rounds,
             self.seconds,
         );
-        for subject in self.results.subjects() {
-            text += &section(subject, &self.results.about(subject));
+        let subjects = self.results.subjects();
+        for cases in subjects.chunk_by(|one, next| one.is_figured_with(next)) {
+            text += &self.section(cases);
         }
         for skipped in &self.results.skipped {
             text += &format!("\nSkipped: {skipped}.");
         }
         text + "\n"
     }
+
+    /// The table of subjects that differ in their cases only.
+    fn section(&self, cases: &[&Subject]) -> String {
+        let mut table = Table::new();
+        table.load_preset(presets::ASCII_MARKDOWN).set_header([
+            "case",
+            "peer",
+            "median",
+            "least … most",
+            "× plain",
+            "portnat is × as good",
+        ]);
+        for subject in cases {
+            let series = self.results.about(subject);
+            for (index, one) in series.iter().enumerate() {
+                // Each case once, as a heading of its rows.
+                let case = if index == 0 {
+                    subject.case.as_str()
+                } else {
+                    ""
+                };
+                table.add_row(row(case, one, &series));
+            }
+        }
+        for column in table.column_iter_mut().skip(2) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        cases.first().map_or(String::new(), |subject| {
+            let title = Work::title_of(subject.work);
+            format!(
+                "\n### ({}) {title}: {}\n\n{table}\n",
+                subject.work, subject.metric
+            )
+        })
+    }
 }
 
-/// A subject's table.
-fn section(subject: &Subject, series: &[&Series]) -> String {
-    let title = Work::title_of(subject.work);
-    let of = |peer| series.iter().find(|series| series.peer == peer);
-    let (plain, portnat) = (of(Peer::Plain), of(Peer::Portnat));
-    let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN).set_header([
-        "peer",
-        "median",
-        "least … most",
-        "× plain",
-        "portnat is × as good",
-    ]);
-    for one in series {
-        let ratio = |other: Option<&&Series>, better: fn(&Series, &Series) -> f64| {
-            other.map_or("–".to_owned(), |other| {
-                format!("{:.2}", better(one, other))
-            })
-        };
-        table.add_row([
-            one.peer.name(),
-            figure(one.median, subject.unit),
-            format!(
-                "{} … {}",
-                figure(one.least, subject.unit),
-                figure(one.most, subject.unit)
-            ),
-            ratio(plain, Series::times_better_than),
-            ratio(portnat, |one, portnat| portnat.times_better_than(one)),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    format!(
-        "\n### ({}) {title}: {}, {}\n\n{table}\n",
-        subject.work, subject.metric, subject.case
-    )
+/// One peer's row, among all peers' series.
+fn row(case: &str, one: &Series, series: &[&Series]) -> [String; 6] {
+    let unit = one.subject.unit;
+    let ratio = |peer, better: fn(&Series, &Series) -> f64| {
+        let other = series.iter().find(|series| series.peer == peer);
+        other.map_or("–".to_owned(), |other| {
+            format!("{:.2}", better(one, other))
+        })
+    };
+    let [least, most] = [one.least, one.most].map(|value| figure(value, unit));
+    [
+        case.to_owned(),
+        one.peer.name(),
+        figure(one.median, unit),
+        format!("{least} … {most}"),
+        ratio(Peer::Plain, Series::times_better_than),
+        ratio(Peer::Portnat, |one, portnat| portnat.times_better_than(one)),
+    ]
 }
 
 /// A figure with three digits that mean something.

@@ -17,6 +17,13 @@ pub(crate) struct Subject {
     pub(crate) unit: Unit,
 }
 
+impl Subject {
+    /// Whether two differ in their cases only.
+    pub(crate) fn is_figured_with(&self, other: &Self) -> bool {
+        (self.work, self.metric) == (other.work, other.metric)
+    }
+}
+
 /// In what a figure is told, and whether more of it is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -111,13 +118,18 @@ impl Results {
         self.skipped.push(what);
     }
 
-    /// The subjects in the order in which they came.
+    /// The subjects in the order in which they came, those together that differ in their cases
+    /// only.
     pub(crate) fn subjects(&self) -> Vec<&Subject> {
         let mut subjects: Vec<&Subject> = Vec::new();
-        for series in &self.series {
-            if !subjects.contains(&&series.subject) {
-                subjects.push(&series.subject);
+        for Series { subject, .. } in &self.series {
+            if subjects.contains(&subject) {
+                continue;
             }
+            let last = subjects
+                .iter()
+                .rposition(|other| other.is_figured_with(subject));
+            subjects.insert(last.map_or(subjects.len(), |last| last + 1), subject);
         }
         subjects
     }

@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    apt, cargo, ebpf,
+    apt::{self, Apt},
+    cargo, ebpf,
     exec::{self, say},
     verbs,
 };
@@ -59,6 +60,9 @@ fn docker_proxy() -> Result<Option<PathBuf>> {
     if !proxy.is_file() {
         say("unpacking docker-proxy from Debian's docker.io");
         fs::create_dir_all(&folder)?;
+        if let Some(apt) = Apt::here() {
+            apt.update();
+        }
         exec::output(
             Command::new("apt-get")
                 .args(["-q", "download", "docker.io"])

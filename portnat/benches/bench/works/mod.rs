@@ -102,6 +102,7 @@ pub(crate) fn prepare<G>(
     results: &mut Results,
     mut build: impl FnMut(Peer) -> Result<G>,
 ) -> Vec<(Peer, G)> {
+    crate::say(what);
     let mut ready = Vec::new();
     for &peer in peers {
         let lack = peer.missing().or_else(|| peer.too_many(flows));
