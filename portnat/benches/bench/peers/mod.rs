@@ -4,9 +4,10 @@ mod iptables;
 mod nftables;
 mod proxy;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -103,16 +104,13 @@ pub(crate) fn set_up(ground: &mut Ground, needs: Needs) -> Result<()> {
         Peer::IptablesLegacy => iptables::set_up(ground),
         Peer::Nftables => nftables::set_up(ground),
         Peer::DockerProxy => proxy::set_up(ground),
-        Peer::Portnat => {
-            run_portnat(ground, needs);
-            Ok(())
-        }
+        Peer::Portnat => run_portnat(ground, needs),
         _ => Ok(()),
     }
 }
 
 /// The real daemon, as the tests end to end start it.
-fn run_portnat(ground: &mut Ground, needs: Needs) {
+fn run_portnat(ground: &mut Ground, needs: Needs) -> Result<()> {
     let target = ground.container().address;
     let udp = format!("{PUBLISHED}:{INSIDE}/udp@{target}");
     let tcp = format!("{PUBLISHED}:{INSIDE}/tcp@{target}");
@@ -123,7 +121,11 @@ fn run_portnat(ground: &mut Ground, needs: Needs) {
     if needs.flows > 0 {
         arguments.extend(["--max-flows-per-container", &flows]);
     }
-    ground.daemon = Some(Daemon::run(&ground.lab, &arguments));
+    // In a test it would be enough to panic.
+    let run = AssertUnwindSafe(|| Daemon::run(&ground.lab, &arguments));
+    let daemon = catch_unwind(run).map_err(|_| anyhow!("portnat did not get ready"))?;
+    ground.daemon = Some(daemon);
+    Ok(())
 }
 
 /// A program that is installed. Not only where PATH looks: a user's has no sbin.
