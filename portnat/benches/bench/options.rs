@@ -10,7 +10,7 @@ use crate::works::{WORKS, Work};
 
 /// Measures portnat beside its peers, in network namespaces of its own.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench")]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 pub(crate) struct Options {
     /// The works, by their letters; all of them if none is named.
     #[arg(value_parser = letter)]
