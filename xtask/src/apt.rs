@@ -29,13 +29,7 @@ impl Apt {
     pub(crate) fn install(&self, packages: &[&str]) -> Result<()> {
         let all = packages.join(" ");
         say(&format!("installing {all} with apt-get (up to a minute)"));
-        // Without lists nothing is found, and with old ones what is found may be gone. That one
-        // source of several does not answer is no reason to stop.
-        if let Err(error) = exec::output(self.get().arg("update")) {
-            say(&format!(
-                "going on with the package lists at hand: {error:#}"
-            ));
-        }
+        self.update();
         exec::output(
             self.get()
                 .args(["install", "-y", "--no-install-recommends", "--no-remove"])
@@ -43,6 +37,16 @@ impl Apt {
         )
         .with_context(|| format!("cannot install {all}"))?;
         Ok(())
+    }
+
+    /// Brings the package lists up to date. Without lists nothing is found, and with old ones what is
+    /// found may be gone. That one source of several does not answer is no reason to stop.
+    pub(crate) fn update(&self) {
+        if let Err(error) = exec::output(self.get().arg("update")) {
+            say(&format!(
+                "going on with the package lists at hand: {error:#}"
+            ));
+        }
     }
 
     fn get(&self) -> Command {

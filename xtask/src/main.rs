@@ -1,4 +1,4 @@
-//! `cargo xtask`: portnat's build, run, test and lint, from a bare machine.
+//! `cargo xtask`: portnat's build, run, test, benchmark and lint, from a bare machine.
 //!
 //! The rooms: [`toolchain`] chooses the compiler for eBPF among what [`probe`] sees and [`provide`]
 //! can add, [`linker`] brings `bpf-linker`, [`ebpf`] puts them together; [`verbs`] are what one
@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 use verbs::test::Suite;
 
-/// Builds, runs, tests and lints portnat.
+/// Builds, runs, tests, measures and lints portnat.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask",
@@ -58,6 +58,13 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Measure portnat beside its peers; tables, JSON and plots go to target/bench.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on to the benchmark: --help, --rounds, --seconds, --peers, letters of works, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Check the formatting, and clippy on every crate, the eBPF crate as bpfel code.
     Lint,
 }
@@ -67,6 +74,7 @@ fn main() -> ExitCode {
         Verb::Build { release } => verbs::build(release),
         Verb::Run { release, arguments } => verbs::run(release, &arguments),
         Verb::Test { suite, arguments } => verbs::test::run(suite, &arguments),
+        Verb::Bench { arguments } => verbs::bench::run(&arguments),
         Verb::Lint => verbs::lint::run(),
     };
     match outcome {
@@ -111,5 +119,10 @@ mod tests {
         };
         assert_eq!(suite, Some(Suite::E2e));
         assert_eq!(arguments, ["published", "--nocapture"]);
+
+        let Verb::Bench { arguments } = parse("xtask bench --rounds 3 a") else {
+            panic!("`bench` is another verb");
+        };
+        assert_eq!(arguments, ["--rounds", "3", "a"]);
     }
 }

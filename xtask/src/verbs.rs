@@ -1,5 +1,6 @@
 //! What one types after `cargo xtask`.
 
+pub(crate) mod bench;
 pub(crate) mod lint;
 pub(crate) mod test;
 

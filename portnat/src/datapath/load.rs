@@ -1,7 +1,7 @@
 //! Programs and maps go into the kernel.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
@@ -214,7 +214,23 @@ impl Datapath {
         came_in: u32,
     ) -> Result<(i32, Vec<u8>), DatapathError> {
         self.ensure_loaded(program)?;
-        self.test_runs(program, packet, came_in, 1)
+        let (verdict, packet, _) = self.test_runs(program, packet, came_in, 1)?;
+        Ok((verdict, packet))
+    }
+
+    /// The same, for how long the program took, and what the kernel needs to run one.
+    ///
+    /// # Errors
+    /// As for [`Datapath::test_run`].
+    pub fn test_run_time(
+        &mut self,
+        program: &str,
+        packet: &[u8],
+        came_in: u32,
+    ) -> Result<Duration, DatapathError> {
+        self.ensure_loaded(program)?;
+        let (_, _, time) = self.test_runs(program, packet, came_in, 1)?;
+        Ok(time)
     }
 
     /// Runs a program so many times on no packet in particular.
@@ -228,7 +244,7 @@ impl Datapath {
         packet: &[u8],
         came_in: u32,
         repeat: u32,
-    ) -> Result<(i32, Vec<u8>), DatapathError> {
+    ) -> Result<(i32, Vec<u8>, Duration), DatapathError> {
         let mut context = [0; SK_BUFF_LEN];
         context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&came_in.to_ne_bytes());
         // An ICMP error in the packet's place can be longer.
@@ -245,7 +261,7 @@ impl Datapath {
             .test_run(options)
             .map_err(|error| DatapathError::program(program, error))?;
         out.truncate(result.data_size_out as usize);
-        Ok((result.return_value as i32, out))
+        Ok((result.return_value as i32, out, result.duration))
     }
 
     pub(super) fn program(&mut self, name: &str) -> Result<&mut SchedClassifier, DatapathError> {
