@@ -127,6 +127,9 @@ pub(super) fn search_port<F: Family, T: Tables<F>>(
         }
         opening.translation.src_port = port;
         opening.expect_answers();
+        if opening.wishes(BORROWED) && tables.is_across(&opening.answers) {
+            continue;
+        }
         match insert_free::<F, T>(tables, table, &opening.answers, &opening.entry) {
             Ok(()) => return Ok(()),
             Err(Refusal::Full) => return Err(DropReason::FlowTableFull),
