@@ -143,6 +143,16 @@ pub trait Tables<F: Family>: Fragments {
     /// received; 0 if the host made it itself.
     fn came_in(&self) -> u32;
 
+    /// Whether the packet has a VLAN tag, as a mere priority.
+    fn is_tagged(&self) -> bool;
+
+    /// Numbers the packet by the bridge's port that it comes in by ([`crate::way::port_number`]), for
+    /// where it comes out of the stack.
+    fn number(&self, port: u32);
+
+    /// That number; 0 if it has none.
+    fn numbered(&self) -> u32;
+
     /// Whether the packet's link header names this host: a promiscuous interface shows others' too.
     fn is_for_us(&self) -> bool;
 

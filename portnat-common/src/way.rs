@@ -22,9 +22,10 @@ pub struct Way<C = Cell<u64>> {
     link_and_mtu: C,
     /// When a packet last came through the stack, in ticks of which the lower 32 bits count.
     renewed: C,
-    /// When one was last sent there for it (lower half), and by which interface the last came in that
-    /// went there (upper half).
+    /// When one was last sent there for it, in such ticks.
     tried: C,
+    /// By which port the last came in that came through it, as [`port_number`] says.
+    port: C,
 }
 
 /// What a packet is sent with.
@@ -69,7 +70,7 @@ impl Way {
             Age::Due => {
                 let since = elapsed(now, self.tried.get());
                 if since >= hz.0 / 8 {
-                    self.tried.set(now.0 & LOW | u64::from(at) << 32);
+                    self.tried.set(now.0 & LOW);
                     return None;
                 }
             }
@@ -86,20 +87,18 @@ impl Way {
         }
     }
 
-    /// A packet that comes in by `at` goes through the stack: by there the way begins, if it gets
-    /// through.
+    /// A packet that had come in by a bridge's port with this number has come through the stack.
     #[inline(always)]
-    pub fn sets_out(&self, at: u32) {
-        let tried = self.tried.get();
-        if (tried >> 32) as u32 != at {
-            self.tried.set(tried & LOW | u64::from(at) << 32);
+    pub fn set_port(&self, number: u32) {
+        if self.port.get() != u64::from(number) {
+            self.port.set(number.into());
         }
     }
 
-    /// The interface that the last packet came in by which went through the stack.
+    /// The number of the port that such packets last came in by, or 0.
     #[inline(always)]
-    pub fn set_out(&self) -> u32 {
-        (self.tried.get() >> 32) as u32
+    pub fn port(&self) -> u32 {
+        self.port.get() as u32
     }
 
     /// Whether it was learnt so lately that nothing is to be learnt from another packet.
@@ -146,8 +145,17 @@ impl Way {
             link_and_mtu: self.link_and_mtu.get(),
             renewed: self.renewed.get(),
             tried: self.tried.get(),
+            port: self.port.get(),
         }
     }
+}
+
+/// The number of a bridge's port by its interface's index. A packet has room for so much of it on its
+/// way through the stack, in a field that nobody else writes there (`tc_index`).
+#[inline(always)]
+#[must_use]
+pub const fn port_number(interface: u32) -> u32 {
+    interface & 0xffff
 }
 
 impl Way<u64> {
@@ -158,6 +166,7 @@ impl Way<u64> {
         link_and_mtu: 0,
         renewed: 0,
         tried: 0,
+        port: 0,
     };
 
     /// Makes this none. Field by field: a whole value would be cleared by a call, with a frame of its
@@ -169,6 +178,13 @@ impl Way<u64> {
         self.link_and_mtu = 0;
         self.renewed = 0;
         self.tried = 0;
+        self.port = 0;
+    }
+
+    /// Takes over by which port packets come in.
+    #[inline(always)]
+    pub fn keep_port(&mut self, other: &Way) {
+        self.port = other.port.get();
     }
 
     /// Whether packets take it.
@@ -186,6 +202,7 @@ impl Way<u64> {
             link_and_mtu: self.link_and_mtu.into(),
             renewed: self.renewed.into(),
             tried: self.tried.into(),
+            port: self.port.into(),
         }
     }
 }
@@ -260,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn where_packets_set_out_is_remembered_beside_when() {
+    fn the_port_outlives_a_way_that_is_forgotten() {
         let way = learnt(1_000);
-        assert_eq!(way.of_packet(2, 100, HZ, Ticks(1_080)), None);
-        assert_eq!(way.set_out(), 2);
-        way.sets_out(9);
-        assert_eq!(way.set_out(), 9);
-        // It is another's turn only later.
-        assert_eq!(way.of_packet(2, 100, HZ, Ticks(1_081)), Some(7));
+        way.set_port(port_number(0x0007_0009));
+        way.forget();
+        assert_eq!(way.port(), 9);
+        let mut record = Way::NONE;
+        record.keep_port(&way);
+        assert_eq!(record.shared().port(), 9);
     }
 
     #[test]

@@ -333,6 +333,24 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn is_tagged(&self) -> bool {
+                // SAFETY: as above.
+                unsafe { (*self.skb).vlan_present != 0 }
+            }
+
+            #[inline(always)]
+            fn number(&self, port: u32) {
+                // SAFETY: as above, and programs may write this.
+                unsafe { (*self.skb).tc_index = port };
+            }
+
+            #[inline(always)]
+            fn numbered(&self) -> u32 {
+                // SAFETY: as above.
+                unsafe { (*self.skb).tc_index }
+            }
+
+            #[inline(always)]
             fn is_for_us(&self) -> bool {
                 // SAFETY: as above. PACKET_HOST.
                 unsafe { (*self.skb).pkt_type == 0 }

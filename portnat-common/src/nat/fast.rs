@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
-use crate::way::Header;
+use crate::way::{Header, port_number};
 use crate::wire::protocol;
 
 use super::life::{state, twin_of};
@@ -36,7 +36,9 @@ pub(super) fn deliver<F: Family, P: Packet, T: Tables<F>>(
     if !tables.is_for_us() {
         return None;
     }
-    let interface = may_pass::<F, P, T>(packet, sight, tables, settings, network, transport, flow)?;
+    let known = (network, transport, flow);
+    let at = tables.interface();
+    let interface = may_pass::<F, P, T>(packet, sight, tables, settings, known, at)?;
     let translation = &flow.translation;
     let done = match rewrite::<F, P>(packet, sight.l3, key, transport, translation, interface) {
         Verdict::Redirect => hop::<F, P>(packet, sight.l3, flow),
@@ -68,11 +70,15 @@ pub(super) fn send<F: Family, P: Packet, T: Tables<F>>(
     if flow.interface != 0 || flow.seen.get() & DEAD != 0 {
         return None;
     }
-    let way = may_pass::<F, P, T>(packet, sight, tables, settings, network, transport, flow);
-    let Some(interface) = way else {
-        flow.way.sets_out(tables.interface());
-        return None;
-    };
+    let at = port_number(tables.interface());
+    let interface = may_pass::<F, P, T>(
+        packet,
+        sight,
+        tables,
+        settings,
+        (network, transport, flow),
+        at,
+    )?;
     packet.redirect(interface);
     Some(match hop::<F, P>(packet, sight.l3, flow) {
         Some(()) => Verdict::Send,
@@ -80,26 +86,29 @@ pub(super) fn send<F: Family, P: Packet, T: Tables<F>>(
     })
 }
 
-/// The interface that a packet may go by past the stack.
+/// The interface that a packet may go by past the stack which comes in by `at`.
 #[inline(always)]
 fn may_pass<F: Family, P: Packet, T: Tables<F>>(
     packet: &P,
     sight: Sight,
     tables: &T,
     settings: &Settings,
-    network: &Network<F::Address>,
-    transport: &Transport,
-    flow: &Flow,
+    (network, transport, flow): (&Network<F::Address>, &Transport, &Flow),
+    at: u32,
 ) -> Option<u32> {
     if settings.fast == 0
         || !is_plain::<F>(sight, network, transport)
+        || tables.is_tagged()
         || F::hops(packet, sight.l3)? <= 1
     {
         return None;
     }
-    let length = Length::of(packet, sight.l3, network).longest(packet);
-    let (at, now) = (tables.interface(), tables.now());
-    flow.way.of_packet(at, length, settings.hz, now)
+    // What lies behind the network packet is cut off by the stack, and goes along past it.
+    let length = match packet.segment() {
+        0 => packet.len().wrapping_sub(sight.l3),
+        _ => Length::of(packet, sight.l3, network).longest(packet),
+    };
+    flow.way.of_packet(at, length, settings.hz, tables.now())
 }
 
 /// Whether a packet is one of many: data, and no more than an acknowledgement, in a header without
@@ -134,19 +143,38 @@ pub(super) fn arrive_outside<F: Family, P: Packet, T: Tables<F>>(
     if settings.fast == 0 || sight.hook != Hook::Outside || sight.l3 == 0 || flow.interface != 0 {
         return;
     }
-    let now = tables.now();
-    if flow.way.is_known(settings.hz, now) || !is_plain::<F>(sight, network, transport) {
-        return;
-    }
-    // Through the stack it comes by the bridge itself, else by one of its ports.
-    let bridge = tables.subnet(&key.src).map_or(0, |subnet| subnet.bridge);
-    if bridge == 0 || bridge != tables.came_in() {
+    if flow.way.is_known(settings.hz, tables.now())
+        || !is_plain::<F>(sight, network, transport)
+        || !note_port::<F, T>(tables, settings, key, flow)
+    {
         return;
     }
     let twin = twin_of::<F, T>(tables, Table::Confirmed, key, flow);
     if is_established(key.protocol, flow, twin) {
-        learn::<F, P, T>(packet, tables, flow, flow.way.set_out());
+        learn::<F, P, T>(packet, tables, flow, flow.way.port());
     }
+}
+
+/// Notes by which port of its bridge a container's packet came in that has come through the stack; or
+/// returns `false` where that is not known. Past the stack it comes from the port itself, else from the
+/// bridge; and what nobody lets through tells nothing.
+#[inline(always)]
+pub(super) fn note_port<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings,
+    key: &Tuple<F::Address>,
+    flow: &Flow,
+) -> bool {
+    let number = tables.numbered();
+    if settings.fast == 0 || number == 0 {
+        return false;
+    }
+    let bridge = tables.subnet(&key.src).map_or(0, |subnet| subnet.bridge);
+    if bridge == 0 || bridge != tables.came_in() {
+        return false;
+    }
+    flow.way.set_port(number);
+    true
 }
 
 /// A packet goes out by a bridge's port, to a container.
@@ -171,14 +199,18 @@ pub fn arrive_inside<F: Family, P: Packet, T: Tables<F>>(
     // It is translated already: its flow is found by what would answer it.
     let answers = tuple(&network, &transport, Side::Egress).answer();
     let twin = tables.flow(Table::Confirmed, &answers)?;
-    if twin.interface != 0 {
+    // A bridge that does not know where an address is floods what is for it to all its ports.
+    if twin.interface != 0 || twin.way.port() != port_number(tables.interface()) {
         return None;
     }
+    // Of what a bridge's own ports send to each other nothing is learnt.
+    let came_in = tables.came_in();
+    tables.egress_address(came_in)?;
     let flow = twin_of::<F, T>(tables, Table::Confirmed, &answers, twin)?;
     if !flow.way.is_known(settings.hz, tables.now())
         && is_established(answers.protocol, flow, Some(twin))
     {
-        learn::<F, P, T>(packet, tables, flow, tables.came_in());
+        learn::<F, P, T>(packet, tables, flow, came_in);
     }
     Some(())
 }

@@ -73,7 +73,7 @@ pub fn fragment<F: Family, P: Packet, T: Tables<F>>(
         }
     };
     transport.forget(packet, &mut network.protocol);
-    meet::<F, P, T>(packet, sight, tables, settings, &network, &transport)
+    meet::<F, P, T, false>(packet, sight, tables, settings, &network, &transport)
 }
 
 /// Makes known what the first fragment of a datagram says that [`fragment`] saw, if it saw one and

@@ -17,6 +17,7 @@ use crate::tuple::Tuple;
 use crate::verdict::Verdict;
 use crate::wire::{protocol, tcp};
 
+use super::fast::note_port;
 use super::life::{Life, life, state, twin_of};
 use super::opening::{CONFIRMS, Opening};
 use super::{Hook, Sight, is_hairpin, translate};
@@ -52,6 +53,9 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
         {
             let bytes = (network.end - sight.l3) as u64;
             follow(&tuple, &transport, flow, twin, now, bytes);
+            if sight.hook == Hook::Outside {
+                note_port::<F, T>(tables, settings, &tuple, flow);
+            }
             tables.add_to_total(flow.port_id, flow.is_inbound(tuple.side), 1, bytes);
             let evidence = Evidence::read(packet, &network);
             if let Direction::Reply = flow.direction() {
@@ -233,4 +237,5 @@ fn copy(entry: &mut FlowRecord, flow: &Flow, now: Ticks) {
     entry.packets = flow.packets.get();
     entry.bytes = flow.bytes.get();
     entry.way.clear();
+    entry.way.keep_port(&flow.way);
 }

@@ -15,6 +15,7 @@ mod error;
 mod fast;
 mod fragment;
 mod half;
+mod length;
 mod life;
 mod map;
 mod open;
@@ -49,8 +50,9 @@ use crate::subnet::Subnet;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
-use crate::wire::{protocol, tcp, udp};
+use crate::way::port_number;
 use fast::{arrive_outside, deliver, send};
+use length::{Length, fits, told_mtu};
 use rewrite::{readdress, rewrite};
 use track::track;
 
@@ -192,13 +194,16 @@ fn look<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
         if let Some(verdict) = sent {
             return Next::Done(verdict);
         }
+        if settings.fast != 0 {
+            tables.number(port_number(tables.interface()));
+        }
     }
-    meet::<F, P, T>(packet, sight, tables, settings, &network, &transport)
+    meet::<F, P, T, SENDS>(packet, sight, tables, settings, &network, &transport)
 }
 
 /// A packet whose ports are known meets its confirmed flow.
 #[inline(always)]
-fn meet<F: Family, P: Packet, T: Tables<F>>(
+fn meet<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
     packet: &mut P,
     sight: Sight,
     tables: &T,
@@ -224,7 +229,7 @@ fn meet<F: Family, P: Packet, T: Tables<F>>(
         let bytes = (network.end - sight.l3) as u64;
         if track::<F, T>(tables, settings, &tuple, transport, flow, bytes) {
             let known = (network, transport, &tuple);
-            if sight.hook == Hook::In && flow.interface == 0 {
+            if sight.hook == Hook::In && !SENDS && flow.interface == 0 {
                 let delivered = deliver::<F, P, T>(packet, sight, tables, settings, known, flow);
                 if let Some(verdict) = delivered {
                     return Next::Done(verdict);
@@ -268,75 +273,6 @@ fn translate<F: Family, P: Packet>(
         readdress::<F, P>(packet, sight.l3, tuple, translation, interface)
     } else {
         rewrite::<F, P>(packet, sight.l3, tuple, transport, translation, interface)
-    }
-}
-
-/// How long a packet is, in bytes.
-#[derive(Clone, Copy)]
-struct Length {
-    /// From its network header on.
-    whole: usize,
-    /// Its network and transport headers, which each packet has that it is to be cut into.
-    headers: usize,
-}
-
-impl Length {
-    #[inline(always)]
-    fn of<A, P: Packet>(packet: &P, l3: usize, network: &Network<A>) -> Self {
-        let transport = match network.protocol {
-            protocol::TCP => packet
-                .read(network.l4)
-                .map_or(0, |tcp: tcp::Header| tcp.len()),
-            _ => size_of::<udp::Header>(),
-        };
-        Length {
-            whole: network.end.wrapping_sub(l3),
-            headers: network.l4.wrapping_sub(l3) + transport,
-        }
-    }
-
-    /// The length of the longest packet that goes out, of this one or of those that a device is to make
-    /// of it.
-    #[inline(always)]
-    fn longest<P: Packet>(self, packet: &P) -> usize {
-        match packet.segment() {
-            0 => self.whole,
-            segment => self.headers + segment,
-        }
-    }
-}
-
-/// Whether a packet that becomes `longer` by so many bytes fits in the interface that it is redirected
-/// to. What goes the way of the stack (0) is none of our business. `told` is what its sender is to be
-/// told of how much does, in bytes.
-#[inline(always)]
-fn fits<P: Packet>(
-    packet: &mut P,
-    length: Length,
-    interface: u32,
-    longer: isize,
-    told: impl FnOnce(usize) -> usize,
-) -> bool {
-    if interface == 0 {
-        return true;
-    }
-    let Some(mtu) = packet.mtu(interface) else {
-        return true;
-    };
-    let at_most = mtu.wrapping_add_signed(longer.wrapping_neg());
-    let longest = length.longest(packet);
-    if longest > at_most {
-        packet.take_at_most(told(at_most));
-    }
-    longest <= at_most
-}
-
-/// What the sender of a packet of this destination is told of an MTU.
-#[inline(always)]
-fn told_mtu<F: Family>(hook: Hook, destination: &F::Address, mtu: usize) -> usize {
-    match hook {
-        Hook::Local => F::kept_mtu(*destination, mtu),
-        _ => mtu,
     }
 }
 

@@ -45,8 +45,10 @@ pub(super) fn track<F: Family, T: Tables<F>>(
         }
         if original && opens && state(tuple.protocol, flow, twin).is_closing() {
             flow.seen.set(0);
+            flow.way.forget();
             if let Some(twin) = twin {
                 twin.seen.set(0);
+                twin.way.forget();
             }
         }
         // The first reset begins the time that a closing flow has; further ones do not keep it

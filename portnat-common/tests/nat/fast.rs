@@ -87,7 +87,12 @@ where
 
     /// A translated packet of the client's leaves the stack for the container.
     fn arrive(&self, packet: &Packet) {
-        let sight = self.see(Hook::Inside, World::PORT, World::UPLINK);
+        self.arrive_at(World::PORT, World::UPLINK, packet);
+    }
+
+    /// It leaves by a bridge's port, having come in by an interface.
+    fn arrive_at(&self, port: u32, came_in: u32, packet: &Packet) {
+        let sight = self.see(Hook::Inside, port, came_in);
         let arrived = Packet {
             dst: self.ends.target.parse().expect("an address"),
             ..packet.clone()
@@ -266,16 +271,62 @@ fn the_stack_is_asked_again_and_again() {
     assert!(ask());
 }
 
-/// Whose packet comes by another port than the last one that went through the stack is not its sender.
+/// Whoever comes by another port is not the sender, whatever it says: also where its packet comes in
+/// between the sender's coming in and going out, and is dropped in between.
 #[test]
 fn a_neighbour_does_not_send_for_another() {
     let scene = Scene::<V4>::new(World::new(), V4_ENDS);
     scene.establish(protocol::UDP);
-    let sight = scene.see(Hook::In, World::PORT + 1, World::PORT + 1);
-    let mut carrier = Carrier::of(scene.reply(Udp).frame());
-    let next = nat::established_at_port::<V4, _, _>(&mut carrier, sight, &scene.world);
-    assert_eq!(sent(next), None);
-    assert_eq!(scene.send(&scene.reply(Udp)).0, Some(Verdict::Send));
+    let reply = scene.reply(Udp);
+    let neighbour = || {
+        let sight = scene.see(Hook::In, World::PORT + 1, World::PORT + 1);
+        let mut carrier = Carrier::of(reply.frame());
+        let next = nat::established_at_port::<V4, _, _>(&mut carrier, sight, &scene.world);
+        sent(next)
+    };
+    assert_eq!(neighbour(), None);
+    assert_eq!(scene.send(&reply).0, Some(Verdict::Send));
+    scene.world.pass(1);
+    assert_eq!(scene.send(&reply).0, None);
+    let number = scene.world.number.get();
+    assert_eq!(neighbour(), None);
+    // The sender's packet has its own number with it.
+    scene.world.number.set(number);
+    assert_eq!(scene.leave(World::BRIDGE, &reply), Verdict::Translated);
+    assert_eq!(neighbour(), None);
+    assert_eq!(scene.send(&reply).0, Some(Verdict::Send));
+}
+
+/// A bridge that does not know where an address is sends what is for it to all its ports.
+#[test]
+fn what_is_flooded_teaches_nothing_but_at_the_port_where_the_target_is() {
+    let scene = Scene::<V4>::new(World::new(), V4_ENDS);
+    scene.establish(protocol::UDP);
+    scene.world.pass(2);
+    let request = scene.request(Udp);
+    assert_eq!(
+        scene.come_in(World::UPLINK, &request).0,
+        Verdict::Translated
+    );
+    for (port, came_in) in [
+        (World::PORT + 1, World::UPLINK),
+        (World::PORT, World::UPLINK),
+    ] {
+        scene.arrive_at(port, came_in, &request);
+    }
+    let (verdict, carrier) = scene.come_in(World::UPLINK, &request);
+    assert_eq!((verdict, carrier.by), (Verdict::Deliver, World::PORT));
+}
+
+/// A connection that begins on an ended one's tuple has its own handshake.
+#[test]
+fn a_new_connection_does_not_take_an_old_ones_way() {
+    let scene = Scene::<V4>::new(World::new(), V4_ENDS);
+    scene.establish(protocol::TCP);
+    scene.through(Tcp(ACK | tcp::RST));
+    scene.through(Tcp(SYN));
+    let (verdict, _) = scene.come_in(World::UPLINK, &scene.request(Tcp(ACK)));
+    assert_eq!(verdict, Verdict::Translated);
 }
 
 #[test]

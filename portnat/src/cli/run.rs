@@ -43,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "CIDR")]
     masquerade: Vec<IpNet>,
 
-    /// How many flows there can be at once; a flow takes about 1,250 bytes of kernel memory
+    /// How many flows there can be at once; a flow takes about 1,290 bytes of kernel memory
     /// for both families, allocated at start.
     #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     max_flows: u32,

@@ -143,7 +143,22 @@ impl Intent {
             .filter(|link| link.master.is_some_and(|master| inside.contains(&master)));
         let loopback = snapshot.links.iter().find(|link| link.loopback);
         let loopback = loopback.filter(|_| !self.published.is_empty());
-        let attach = |role| move |link: &Link| (link.index, Interface::new(link, role, self.fast));
+        // What waits at the bridge for its turn must not be overtaken either.
+        let plain: BTreeSet<u32> = bridges
+            .iter()
+            .filter(|bridge| bridge.lets_through_at_once())
+            .map(|bridge| bridge.index)
+            .collect();
+        let fast = |link: &Link| {
+            let bridge = link.master.is_some_and(|master| plain.contains(&master));
+            self.fast && bridge && link.is_open_ended()
+        };
+        let attach = |role| {
+            move |link: &Link| {
+                let fast = role == Role::Port && fast(link);
+                (link.index, Interface::new(link, role, fast))
+            }
+        };
         let through = || uplinks.iter().chain(&bridges).copied();
         let mut desired = Desired {
             forwarding: through().map(|link| link.name.clone()).collect(),
@@ -242,7 +257,7 @@ impl Interface {
             layer: link.layer,
             role,
             ingress_qdisc: link.ingress_qdisc,
-            fast: fast && role == Role::Port && link.is_open_ended(),
+            fast,
         }
     }
 }

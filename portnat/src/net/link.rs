@@ -122,10 +122,13 @@ impl Link {
     /// waits here for its turn, as it does for a limit of bandwidth.
     #[must_use]
     pub fn is_open_ended(&self) -> bool {
-        self.kind == LinkKind::Veth
-            && self.leads_elsewhere
-            && !self.ingress_qdisc
-            && matches!(self.qdisc.as_str(), "" | "noqueue")
+        self.kind == LinkKind::Veth && self.leads_elsewhere && self.lets_through_at_once()
+    }
+
+    /// Whether nothing waits at this link for its turn, on its way out or in.
+    #[must_use]
+    pub fn lets_through_at_once(&self) -> bool {
+        !self.ingress_qdisc && matches!(self.qdisc.as_str(), "" | "noqueue")
     }
 
     /// The networks that this link is in, each once, IPv4's first. On a point-to-point link it is

@@ -229,6 +229,41 @@ fn a_veth_that_is_replaced_under_a_stopped_daemon_is_found() {
     scene.daemon.signal(Signal::SIGCONT);
 }
 
+/// A bridge that forgets where its containers are floods, and nobody gets another's packets for it.
+#[test]
+fn a_bridge_that_floods_costs_nothing() {
+    let lab = Lab::builder().containers(2).build().expect("a lab");
+    let container = &lab.containers[0];
+    let _server = udp_server(&container.namespace, container.address, 53);
+    let daemon = Daemon::run(&lab, &["-p", "5353:53/udp@172.17.0.2"]);
+    let socket = probe::udp_connect(&lab.client, None, at(Lab::HOST, 5353)).expect("a socket");
+    let talk = || {
+        let mut answer = [0; 8];
+        socket.send(b"hello")?;
+        socket.recv(&mut answer)
+    };
+    let status = lab
+        .host
+        .command("ip")
+        .args([
+            "link",
+            "set",
+            "docker0",
+            "type",
+            "bridge",
+            "ageing_time",
+            "0",
+        ])
+        .status();
+    assert!(status.expect("ip is installed").success());
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        talk().expect("an answer to each");
+    }
+    let table = daemon.stop();
+    assert!(!table.contains("dropped"), "{table}");
+}
+
 /// A flow that pauses is seen by the firewall when it goes on: connection tracking may have forgotten
 /// it.
 #[test]

@@ -3,7 +3,6 @@
 //! root.
 
 mod across;
-mod fast;
 mod fixtures;
 mod fragments;
 mod lending;

@@ -156,6 +156,18 @@ impl Tables<V4> for Racing<'_> {
         self.world().came_in()
     }
 
+    fn is_tagged(&self) -> bool {
+        self.world().is_tagged()
+    }
+
+    fn number(&self, port: u32) {
+        self.world().number(port);
+    }
+
+    fn numbered(&self) -> u32 {
+        self.world().numbered()
+    }
+
     fn is_for_us(&self) -> bool {
         self.world().is_for_us()
     }

@@ -185,6 +185,18 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         self.came_in.get()
     }
 
+    fn is_tagged(&self) -> bool {
+        false
+    }
+
+    fn number(&self, port: u32) {
+        self.number.set(port);
+    }
+
+    fn numbered(&self) -> u32 {
+        self.number.get()
+    }
+
     fn is_for_us(&self) -> bool {
         true
     }
