@@ -14,7 +14,8 @@ use crate::settings::Ticks;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Way<C = Cell<u64>> {
-    /// By which interface they went out (lower half), and by which they had come in (upper half).
+    /// By which interface they went out (lower half), and by which they had come in (upper half): to a
+    /// container the uplink's index, to the outside the number of the bridge's port ([`port_number`]).
     interfaces: C,
     /// Their Ethernet header's destination and the first two bytes of its source, in memory order.
     link: C,

@@ -132,8 +132,8 @@ fn drop_for(ctx: &TcContext, reason: u32) {
     );
 }
 
-/// As [`portnat_common::nat::process`], each step a function of its own to the kernel, with a stack of its own; and
-/// what belongs to flows of both families.
+/// As [`portnat_common::nat::process`], each step a function of its own to the kernel, with a stack of
+/// its own; and what belongs to flows of both families.
 #[inline(always)]
 fn process<F: Mapped, At: Place>(ctx: &TcContext) -> Done
 where

@@ -23,3 +23,16 @@ impl FastPath {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connection_tracking_has_a_say_unless_told_otherwise() {
+        let lets_past = |path: FastPath| [false, true].map(|liberal| path.lets_past(liberal));
+        assert_eq!(lets_past(FastPath::Auto), [false, true]);
+        assert_eq!(lets_past(FastPath::Always), [true, true]);
+        assert_eq!(lets_past(FastPath::Off), [false, false]);
+    }
+}

@@ -146,3 +146,32 @@ fn an_unknown_interface_is_named() {
         .to_string();
     assert!(error.contains("eth7"), "{error}");
 }
+
+/// What waits for its turn at a port or at its bridge is not overtaken, and nothing is where all goes
+/// through the stack.
+#[test]
+fn packets_pass_the_stack_at_plain_ports_of_plain_bridges() {
+    let fast = |wanted: bool, bridge: &str, port: &str| {
+        let mut host = host();
+        let mut veth = link(7, "veth1", LinkKind::Veth, "192.0.2.77/24");
+        (veth.master, veth.addresses) = (Some(3), Vec::new());
+        (veth.leads_elsewhere, veth.qdisc) = (true, port.to_owned());
+        host.links.push(veth);
+        host.links[1].qdisc = bridge.to_owned();
+        let intent = Intent {
+            fast: wanted,
+            ..Intent::default()
+        };
+        let desired = intent.desired(&host);
+        let fast = desired.interfaces.values().filter(|link| link.fast);
+        fast.map(|link| link.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(fast(true, "noqueue", "noqueue"), ["veth1"]);
+    for (wanted, bridge, port) in [
+        (false, "noqueue", "noqueue"),
+        (true, "tbf", "noqueue"),
+        (true, "noqueue", "tbf"),
+    ] {
+        assert!(fast(wanted, bridge, port).is_empty(), "{bridge}, {port}");
+    }
+}
