@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
-use crate::way::Header;
+use crate::way::{Exit, Header};
 use crate::wire::protocol;
 
 use super::life::{state, twin_of};
@@ -37,16 +37,31 @@ pub(super) fn deliver<F: Family, P: Packet, T: Tables<F>>(
         return None;
     }
     let interface = may_pass::<F, P, T>(packet, sight, tables, settings, network, transport, flow)?;
+    Some(hand_over::<F, P>(
+        packet, sight, transport, key, flow, interface,
+    ))
+}
+
+/// A packet is translated and goes to its container by the interface of its way.
+#[inline(always)]
+pub(super) fn hand_over<F: Family, P: Packet>(
+    packet: &mut P,
+    sight: Sight,
+    transport: &Transport,
+    key: &Tuple<F::Address>,
+    flow: &Flow,
+    interface: u32,
+) -> Verdict {
     let translation = &flow.translation;
     let done = match rewrite::<F, P>(packet, sight.l3, key, transport, translation, interface) {
         Verdict::Redirect => hop::<F, P>(packet, sight.l3, flow),
         _ => None,
     };
-    Some(match done {
+    match done {
         Some(()) => Verdict::Deliver,
         // It is altered by half.
         None => Verdict::Drop(DropReason::Unwritable),
-    })
+    }
 }
 
 /// A container's packet goes out, if it may, and gets its translation there. `None` leaves it to
@@ -94,15 +109,28 @@ fn may_pass<F: Family, P: Packet, T: Tables<F>>(
     transport: &Transport,
     flow: &Flow,
 ) -> Option<u32> {
+    let length = length_if_plain::<F, P>(packet, sight, settings, network, transport)?;
+    let (at, now) = (tables.interface(), tables.now());
+    flow.way.of_packet(at, length, settings.hz, now)
+}
+
+/// How long a packet is from its network header on, in bytes, or each that is to be made of it; if it is
+/// one of many and has hops left.
+#[inline(always)]
+pub(super) fn length_if_plain<F: Family, P: Packet>(
+    packet: &P,
+    sight: Sight,
+    settings: &Settings,
+    network: &Network<F::Address>,
+    transport: &Transport,
+) -> Option<usize> {
     if settings.fast == 0
         || !is_plain::<F>(sight, network, transport)
         || F::hops(packet, sight.l3)? <= 1
     {
         return None;
     }
-    let length = Length::of(packet, sight.l3, network).longest(packet);
-    let (at, now) = (tables.interface(), tables.now());
-    flow.way.of_packet(at, length, settings.hz, now)
+    Some(Length::of(packet, sight.l3, network).longest(packet))
 }
 
 /// Whether a packet is one of many: data, and no more than an acknowledgement, in a header without
@@ -148,7 +176,7 @@ pub(super) fn arrive_outside<F: Family, P: Packet, T: Tables<F>>(
     }
     let twin = twin_of::<F, T>(tables, Table::Confirmed, key, flow);
     if is_established(key.protocol, flow, twin) {
-        learn::<F, P, T>(packet, tables, flow, flow.way.set_out());
+        learn::<F, P, T>(packet, tables, flow, flow.way.set_out(), false);
     }
 }
 
@@ -181,7 +209,9 @@ pub fn arrive_inside<F: Family, P: Packet, T: Tables<F>>(
     if !flow.way.is_known(settings.hz, tables.now())
         && is_established(answers.protocol, flow, Some(twin))
     {
-        learn::<F, P, T>(packet, tables, flow, tables.came_in());
+        let until = tables.takes_frames_until(tables.interface());
+        let takes_frames = tables.now() < until;
+        learn::<F, P, T>(packet, tables, flow, tables.came_in(), takes_frames);
     }
     Some(())
 }
@@ -203,13 +233,17 @@ fn learn<F: Family, P: Packet, T: Tables<F>>(
     tables: &T,
     flow: &Flow,
     came_in: u32,
+    takes_frames: bool,
 ) -> Option<()> {
     let first: u64 = packet.read(0)?;
     let second: u32 = packet.read(size_of_val(&first))?;
     let interface = tables.interface();
-    let mtu = packet.mtu(interface)? as u32;
+    let exit = Exit {
+        interface,
+        mtu: packet.mtu(interface)? as u32,
+        takes_frames,
+    };
     let header = Header { first, second };
-    flow.way
-        .learn(came_in, interface, header, mtu, tables.now());
+    flow.way.learn(came_in, exit, header, tables.now());
     Some(())
 }

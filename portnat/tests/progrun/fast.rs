@@ -12,9 +12,9 @@ use crate::support::world::World;
 use crate::{Host, INTERFACE, NEXT, REDIRECT};
 
 /// The link header of what leaves the stack.
-const LINK: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+pub(crate) const LINK: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
 
-const ENDS: [[&str; 3]; 2] = [
+pub(crate) const ENDS: [[&str; 3]; 2] = [
     ["198.51.100.7:40000", "192.0.2.1:8080", "172.17.0.2:80"],
     [
         "[2001:db8:7::7]:40000",
@@ -23,7 +23,7 @@ const ENDS: [[&str; 3]; 2] = [
     ],
 ];
 
-fn host(ends: [&str; 3]) -> Host {
+pub(crate) fn host(ends: [&str; 3]) -> Host {
     let mut host = Host::new();
     let any = if ends[1].starts_with('[') {
         "::"
@@ -37,14 +37,14 @@ fn host(ends: [&str; 3]) -> Host {
     host
 }
 
-fn frame(packet: &Packet, link: [u8; 12]) -> Vec<u8> {
+pub(crate) fn frame(packet: &Packet, link: [u8; 12]) -> Vec<u8> {
     let mut frame = packet.frame();
     frame[..12].copy_from_slice(&link);
     frame
 }
 
 /// The frame after a hop, with the link header of its way.
-fn hopped(packet: &Packet) -> Vec<u8> {
+pub(crate) fn hopped(packet: &Packet) -> Vec<u8> {
     let mut frame = frame(packet, LINK);
     if packet.src.is_ipv4() {
         frame[22] -= 1;
@@ -58,7 +58,7 @@ fn hopped(packet: &Packet) -> Vec<u8> {
 }
 
 /// A packet of the client's and one of the target's go through the stack.
-fn through(
+pub(crate) fn through(
     host: &mut Host,
     [client, published, target]: [&str; 3],
     (there, back): (Carries, Carries),

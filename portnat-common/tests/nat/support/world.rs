@@ -65,6 +65,8 @@ pub(crate) struct Hosts<F: TestFamily> {
     pub(crate) interface: Cell<u32>,
     /// The interface that they came in by.
     pub(crate) came_in: Cell<u32>,
+    /// Until when [`World::PORT`] takes frames.
+    pub(crate) frames_until: Cell<Ticks>,
     now: Cell<u64>,
     /// Datagrams in fragments, and fragments that wait.
     pub(crate) fragments: FragmentTables,
@@ -130,6 +132,7 @@ impl<F: TestFamily> Hosts<F> {
             half_open_capacity: 1 << 20,
             interface: Cell::new(World::UPLINK),
             came_in: Cell::default(),
+            frames_until: Cell::default(),
             now: Cell::new(HZ * 1000),
             fragments: FragmentTables::default(),
             dice: Cell::new(0x9e37_79b9),
