@@ -7,6 +7,7 @@ use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use portnat::lab::{Container, Lab, LabBuilder, Namespace, Server, probe};
 use portnat::net::Feature;
 
@@ -139,11 +140,19 @@ fn talk(stream: &mut TcpStream) -> io::Result<()> {
     stream.read_exact(&mut answer)
 }
 
+/// Whether the host's uplink has an XDP program.
+fn has_program(lab: &Lab) -> bool {
+    let mut ip = lab.host.command("ip");
+    let output = ip.args(["link", "show", Lab::UPLINK]).output();
+    let told = String::from_utf8(output.expect("ip is installed").stdout);
+    told.expect("text").contains("prog/xdp")
+}
+
 /// The container's device takes frames while portnat runs, and only then.
 #[test]
 fn large_transfers_are_accelerated_by_the_driver() {
     let scene = Scene::new(Lab::builder(), &["--xdp", "native"]);
-    assert!(has_gro(scene.container()));
+    assert!(has_gro(scene.container()) && has_program(&scene.lab));
     scene.transfer();
     let table = scene.daemon.stop();
     assert_nothing_lost(&table);
@@ -151,7 +160,7 @@ fn large_transfers_are_accelerated_by_the_driver() {
     let segments = 2 * LARGE as u64 / 1500;
     let frames = accelerated(&table);
     assert!(frames > segments / 2, "{frames} of {segments}: {table}");
-    assert!(!has_gro(&scene.lab.containers[0]));
+    assert!(!has_gro(&scene.lab.containers[0]) && !has_program(&scene.lab));
 }
 
 /// Any device can, and the container's is left alone.
@@ -224,6 +233,36 @@ fn a_container_that_takes_no_frames_any_more_gets_none() {
     assert!(!has_gro(scene.container()));
     scene.daemon.stop();
     assert!(!has_gro(&scene.lab.containers[0]));
+}
+
+/// What the daemon has seen is not believed for long: when it is dead, it cannot see what changes.
+#[test]
+fn nothing_is_lost_under_a_daemon_that_looks_no_more() {
+    let scene = Scene::new(Lab::builder(), &["--xdp", "native"]);
+    let socket = probe::udp_connect(&scene.lab.client, None, at(HOSTS[0], 8080));
+    let socket = socket.expect("a socket");
+    let patience = Some(Duration::from_secs(2));
+    socket.set_read_timeout(patience).expect("a timeout");
+    let before = scene.accelerated();
+    eventually("an accelerated flow", || {
+        echo(&socket, 100)?;
+        match scene.accelerated() {
+            now if now > before => Ok(()),
+            _ => Err(io::Error::other("by packets only")),
+        }
+    });
+    scene.daemon.signal(Signal::SIGSTOP);
+    // Five seconds, and one that ways are fresh; and what jiffies make of them.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(7) {
+        echo(&socket, 100).expect("an answer");
+    }
+    set(&scene.container().namespace, "eth0", Feature::Gro, false);
+    for length in 100..1000 {
+        echo(&socket, length).expect("an answer, by packets");
+    }
+    scene.daemon.signal(Signal::SIGCONT);
+    scene.daemon.stop();
 }
 
 /// As when a container is restarted: the new link's end is asked and told anew.
