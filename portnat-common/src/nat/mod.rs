@@ -9,6 +9,7 @@
 //! because each is a function of its own to the kernel, with a stack of its own, and because the first
 //! is all that most packets ever meet.
 
+mod accelerate;
 mod across;
 mod across_error;
 mod error;
@@ -26,6 +27,7 @@ mod settle;
 mod sweep;
 mod track;
 
+pub use accelerate::{Glance, accelerate};
 pub use across::{answer, convert_v4, convert_v6};
 pub use across_error::{error_v4, error_v6};
 pub use error::error;

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::privileges;
 use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon};
-use crate::datapath::{AttachMode, LoadOptions, UdpMapping};
+use crate::datapath::{AttachMode, LoadOptions, UdpMapping, XdpMode};
 use crate::model::{FastPath, Intent, Mark, Timeout};
 use crate::report::Report;
 use crate::spec::PublishSpec;
@@ -82,6 +82,11 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t)]
     attach: AttachMode,
 
+    /// Whether packets of established flows from outside go to their containers before the host's
+    /// stack has them (Linux 6.3). Beside --fast-path only.
+    #[arg(long, value_enum, default_value_t)]
+    xdp: XdpMode,
+
     /// Log each dropped packet with the reason.
     #[arg(long)]
     trace: bool,
@@ -113,6 +118,7 @@ impl Args {
                 udp_mapping: self.udp_mapping,
                 mark: self.mark,
                 attach: self.attach,
+                xdp: self.xdp,
                 trace: self.trace,
             },
             socket: Some(self.socket.socket),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
-use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TestRun, TestRunOptions};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use portnat_common::settings::IPV6_CHECKSUM_FLAG;
@@ -15,6 +15,7 @@ use super::attach::{AttachMode, Attachment, Hook};
 use super::error::DatapathError;
 use super::pod::Plain;
 use super::tables::Applied;
+use super::xdp::{Frames, XdpMode};
 use crate::model::Mark;
 
 /// The eBPF object, built by `cargo xtask build`.
@@ -50,6 +51,8 @@ pub struct LoadOptions {
     pub mark: Option<Mark>,
     /// How programs are attached.
     pub attach: AttachMode,
+    /// How a program is attached to uplinks that sees frames before the host makes packets of them.
+    pub xdp: XdpMode,
     /// Whether the programs log each dropped packet.
     pub trace: bool,
 }
@@ -75,7 +78,8 @@ pub struct Datapath {
     pub(super) qdiscs: Vec<u32>,
     /// What the tables hold.
     pub(super) applied: Applied,
-    settings: Settings,
+    pub(super) frames: Frames,
+    pub(super) settings: Settings,
 }
 
 impl Datapath {
@@ -121,6 +125,7 @@ impl Datapath {
             attachments: BTreeMap::new(),
             qdiscs: Vec::new(),
             applied: Applied::default(),
+            frames: Frames::new(options.xdp),
             settings: *settings,
         };
         let names: Vec<_> = Hook::PROGRAMS
@@ -173,16 +178,10 @@ impl Datapath {
         program
             .load()
             .map_err(|error| DatapathError::program(name, error))?;
-        let elapsed = started.elapsed();
         let info = program
             .info()
             .map_err(|error| DatapathError::program(name, error))?;
-        // The kernel tells the number since 5.16 (commit aba64c7da983).
-        let verified = info.verified_instruction_count().unwrap_or_default();
-        let jited = info.size_jitted();
-        debug!(
-            "program {name}: {verified} instructions verified, {jited} bytes of machine code, {elapsed:.1?}"
-        );
+        say_loaded(name, &info, started);
         Ok(())
     }
 
@@ -304,6 +303,17 @@ impl Datapath {
                 reason: "it is not in the eBPF object".to_owned(),
             })
     }
+}
+
+/// Says what a program came to, of which loading was begun at that time.
+pub(super) fn say_loaded(name: &str, info: &ProgramInfo, started: Instant) {
+    // The kernel tells the number since 5.16 (commit aba64c7da983).
+    let verified = info.verified_instruction_count().unwrap_or_default();
+    let jited = info.size_jitted();
+    let elapsed = started.elapsed();
+    debug!(
+        "program {name}: {verified} instructions verified, {jited} bytes of machine code, {elapsed:.1?}"
+    );
 }
 
 /// aya-log's number for `info`, the level of the programs' messages; 0 is none.

@@ -13,6 +13,7 @@ mod messages;
 mod pod;
 mod reader;
 mod tables;
+mod xdp;
 
 pub use attach::{AttachMode, Hook};
 pub use error::DatapathError;
@@ -20,3 +21,4 @@ pub use flows::{FlowTable, Flows, PortTotals, add_living};
 pub use load::{Datapath, LoadOptions, UdpMapping};
 pub use reader::FlowReader;
 pub use tables::Attached;
+pub use xdp::XdpMode;
