@@ -15,6 +15,7 @@ mod limits;
 mod local;
 mod mappings;
 mod model;
+mod own;
 mod ports;
 mod properties;
 mod races;
