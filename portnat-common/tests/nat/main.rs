@@ -17,6 +17,7 @@ mod model;
 mod ports;
 mod properties;
 mod races;
+mod ranges;
 mod sctp;
 mod support;
 mod v6;
