@@ -78,6 +78,24 @@ pub const fn bitmap_position(protocol: u8, port: u16) -> (u32, u64) {
     (map * (65536 / 64) + port as u32 / 64, 1 << (port % 64))
 }
 
+/// Where the bitmap holds the ports from `first` to `last`, both included: words and the bits in
+/// them.
+pub fn bitmap_positions(protocol: u8, first: u16, last: u16) -> impl Iterator<Item = (u32, u64)> {
+    let (base, _) = bitmap_position(protocol, 0);
+    let ends = move |port: u16| (u32::from(port / 64), u32::from(port % 64));
+    let ((first_word, low), (last_word, high)) = (ends(first), ends(last));
+    (first_word..=last_word).map(move |word| {
+        let mut bits = u64::MAX;
+        if word == first_word {
+            bits &= u64::MAX << low;
+        }
+        if word == last_word {
+            bits &= u64::MAX >> (63 - high);
+        }
+        (base + word, bits)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -122,6 +140,17 @@ mod tests {
     }
 
     proptest! {
+        /// A range's words are those of its ports.
+        #[test]
+        fn a_range_has_the_bits_of_its_ports(first: u16, last: u16) {
+            let (first, last) = (first.min(last), first.max(last));
+            let mut words = std::collections::BTreeMap::<u32, u64>::new();
+            for (word, bit) in (first..=last).map(|port| bitmap_position(protocol::UDP, port)) {
+                *words.entry(word).or_default() |= bit;
+            }
+            prop_assert!(bitmap_positions(protocol::UDP, first, last).eq(words));
+        }
+
         /// What the pool hands out is in the pool, never reserved, and every port has its turn.
         #[test]
         fn the_pool_is_what_is_outside(range in any::<(u16, u16)>(), number in any::<u32>()) {

@@ -27,16 +27,17 @@ pub struct Published {
     pub target: Wide,
     /// The port's id, by which its flows are counted; never [`crate::flow::NO_PORT`].
     pub port_id: u32,
-    /// The target's port.
+    /// The target's port that belongs to `port`.
     pub target_port: u16,
-    /// Always zero.
-    pub padding: u16,
+    /// The host's port; of a range its first, and the others' targets follow in the same order.
+    pub port: u16,
 }
 
 const _: () = assert!(size_of::<Published>() == 24);
 
 impl Published {
-    /// The same port the other way round: keyed by the target, leading to the host.
+    /// The same port the other way round: keyed by the target, leading to the host. Of a range it is
+    /// the first.
     #[must_use]
     pub fn back<A: Address>(&self, key: &PublishedKey<A>) -> (PublishedKey<A>, Published) {
         let target = PublishedKey {
@@ -46,10 +47,19 @@ impl Published {
         };
         let host = Published {
             target: key.address.widen(),
-            target_port: key.port,
+            target_port: self.port,
+            port: self.target_port,
             ..*self
         };
         (target, host)
+    }
+
+    /// The target's port that the host's `port` leads to, which is the published one or in its
+    /// range.
+    #[inline(always)]
+    #[must_use]
+    pub const fn target_port_of(&self, port: u16) -> u16 {
+        self.target_port.wrapping_add(port.wrapping_sub(self.port))
     }
 }
 

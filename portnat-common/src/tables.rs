@@ -114,11 +114,15 @@ pub trait Tables<F: Family>: Fragments {
     /// Adds to what has come through a published port: numbers of packets and bytes, wrapping.
     fn add_to_total(&self, port_id: u32, inbound: bool, packets: u64, bytes: u64);
 
-    /// The published port under `key`.
+    /// The port that is published by itself under `key`.
     fn published(&self, key: &PublishedKey<F::Address>) -> Option<&Published>;
 
-    /// The published port that leads to a target, the first of several: `key` is the target's
-    /// address and port, and what comes back has the host's as its target.
+    /// The range that the port under `key` is published in. Costs more than [`Tables::published`].
+    fn published_range(&self, key: &PublishedKey<F::Address>) -> Option<&Published>;
+
+    /// The published port that leads to a target, the first of several, one by itself before a
+    /// range: `key` is the target's address and port, and what comes back has the host's as its
+    /// target.
     fn published_back(&self, key: &PublishedKey<F::Address>) -> Option<&Published>;
 
     /// Whether a socket of the host would take a packet with this tuple, or a flow that

@@ -16,6 +16,7 @@ mod done;
 mod fragments;
 mod maps;
 mod place;
+mod ranges;
 mod run;
 mod skb;
 mod socket;

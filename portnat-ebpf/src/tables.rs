@@ -21,6 +21,7 @@ use crate::maps::{
     OPENING4, OPENING6, OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6,
     QUEUED, SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, TOTALS, WITHHELD,
 };
+use crate::ranges::Ranged as _;
 use crate::{across, socket};
 
 /// -EEXIST
@@ -309,9 +310,14 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn published_range(&self, key: &PublishedKey<$address>) -> Option<&Published> {
+                <$address>::range(key)
+            }
+
+            #[inline(always)]
             fn published_back(&self, key: &PublishedKey<$address>) -> Option<&Published> {
                 // SAFETY: as for `published`.
-                unsafe { $targets.get(key) }
+                unsafe { $targets.get(key) }.or_else(|| <$address>::range_back(key))
             }
 
             #[inline(always)]

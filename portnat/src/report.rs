@@ -25,19 +25,23 @@ pub struct Report {
     pub accelerated: u64,
 }
 
-/// A published port and what came through it.
+/// A published port, or a range of them, and what came through it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortReport {
     /// The host's address; the unspecified one stands for all.
     pub address: IpAddr,
-    /// The host's port.
+    /// The host's port, of a range the first.
     pub port: u16,
+    /// The last port of the host's range.
+    pub port_end: u16,
     /// The transport protocol of both ports.
     pub protocol: Transport,
     /// The target's address.
     pub target: IpAddr,
-    /// The target's port.
+    /// The target's port, of a range the first.
     pub target_port: u16,
+    /// The last port of the target's range.
+    pub target_port_end: u16,
     /// What came through.
     #[serde(flatten)]
     pub totals: PortTotals,
@@ -54,10 +58,12 @@ impl Report {
     ) -> Self {
         let port = |port: &PublishedPort| PortReport {
             address: port.address,
-            port: port.port.get(),
+            port: port.ports.first().get(),
+            port_end: port.ports.last().get(),
             protocol: Transport(port.protocol.number()),
             target: port.target.ip(),
             target_port: port.target.port(),
+            target_port_end: port.target_end(),
             totals: totals.get(&port.id).copied().unwrap_or_default(),
         };
         Report {
@@ -84,9 +90,9 @@ impl fmt::Display for Report {
             "BYTES OUT",
         ]);
         for port in &self.ports {
-            let host = SocketAddr::new(port.address, port.port);
-            let target = SocketAddr::new(port.target, port.target_port);
-            let mut row = vec![format!("{host}/{}", port.protocol), target.to_string()];
+            let host = side(port.address, port.port, port.port_end);
+            let target = side(port.target, port.target_port, port.target_port_end);
+            let mut row = vec![format!("{host}/{}", port.protocol), target];
             let traffic = &port.totals.traffic;
             let numbers = [
                 port.totals.flows,
@@ -115,6 +121,16 @@ impl fmt::Display for Report {
     }
 }
 
+/// An address and its ports, as `172.17.0.2:80` or `172.17.0.2:80-90`.
+fn side(address: IpAddr, first: u16, last: u16) -> String {
+    let first = SocketAddr::new(address, first);
+    if first.port() == last {
+        first.to_string()
+    } else {
+        format!("{first}-{last}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,7 +142,7 @@ mod tests {
         let port = PublishedPort {
             id: 1,
             address: std::net::Ipv4Addr::UNSPECIFIED.into(),
-            port: NonZeroU16::new(8080).expect("not 0"),
+            ports: NonZeroU16::new(8080).expect("not 0").into(),
             protocol: Protocol::Tcp,
             target: "172.17.0.2:80".parse().expect("an address"),
         };
@@ -159,14 +175,30 @@ mod tests {
         assert_eq!(lines[2..], ["dropped 3 (fragment)", "accelerated 2 (XDP)"]);
     }
 
+    #[test]
+    fn a_range_is_one_row() {
+        let mut report = report();
+        report.ports[0].port_end = 8089;
+        report.ports[0].target_port_end = 89;
+        let text = report.to_string();
+        let row = text.lines().nth(1).expect("a row");
+        assert!(
+            row.starts_with("0.0.0.0:8080-8089/tcp   172.17.0.2:80-89 "),
+            "{text}"
+        );
+        let v6 = side("fd00::2".parse().expect("an address"), 80, 89);
+        assert_eq!(v6, "[fd00::2]:80-89");
+    }
+
     /// Scripts rely on it: a field may come, none may go.
     #[test]
     fn the_fields_that_are_documented() {
         let json = serde_json::to_string(&report()).expect("JSON");
         assert_eq!(
             json,
-            r#"{"ports":[{"address":"0.0.0.0","port":8080,"protocol":"tcp","#.to_owned()
-                + r#""target":"172.17.0.2","target_port":80,"flows":1,"packets_in":6,"#
+            r#"{"ports":[{"address":"0.0.0.0","port":8080,"port_end":8080,"protocol":"tcp","#
+                .to_owned()
+                + r#""target":"172.17.0.2","target_port":80,"target_port_end":80,"flows":1,"packets_in":6,"#
                 + r#""bytes_in":400,"packets_out":0,"bytes_out":0}],"dropped":{"fragment":3},"accelerated":2}"#
         );
         let read: Report = serde_json::from_str(&json).expect("our own JSON");

@@ -364,17 +364,29 @@ fn find_published<'t, F: Family, T: Tables<F>>(
     if !is_local && (is_loopback(tuple.dst) || is_loopback(tuple.src)) {
         return None;
     }
-    let mut key = PublishedKey {
+    // Containers ask for much that is not published, and four tables would be looked into.
+    if !tables.port_is_published(tuple.protocol, tuple.dst_port) {
+        return None;
+    }
+    let here = PublishedKey {
         address: tuple.dst,
         port: tuple.dst_port,
         protocol: tuple.protocol,
         padding: 0,
     };
-    if let Some(published) = tables.published(&key) {
+    if let Some(published) = tables.published(&here) {
         return Some(published);
     }
-    key.address = F::Address::ANY;
-    tables
-        .published(&key)
-        .filter(|_| is_local || tables.is_local(&tuple.dst))
+    let everywhere = PublishedKey {
+        address: F::Address::ANY,
+        ..here
+    };
+    let is_here = is_local || tables.is_local(&tuple.dst);
+    if is_here && let Some(published) = tables.published(&everywhere) {
+        return Some(published);
+    }
+    match tables.published_range(&here) {
+        None if is_here => tables.published_range(&everywhere),
+        range => range,
+    }
 }

@@ -264,7 +264,7 @@ fn publish<F: Family, T: Tables<F>>(
         return Wanted::No;
     };
     opening.translation.dst = published.target;
-    opening.translation.dst_port = published.target_port;
+    opening.translation.dst_port = published.target_port_of(opening.tuple.dst_port);
     opening.port_id = published.port_id;
     opening.wishes = THIS_PORT;
     if hook == Hook::In && claims_to_be_inside::<F, T>(tables, &opening.tuple) {
@@ -391,7 +391,7 @@ fn answer_first<F: Family, T: Tables<F>>(tables: &T, opening: &mut Opening<F::Ad
     if F::Address::narrow(&back.target) != F::Address::ANY {
         opening.translation.src = back.target;
     }
-    opening.translation.src_port = back.target_port;
+    opening.translation.src_port = back.target_port_of(tuple.src_port);
     opening.port_id = back.port_id;
     // The published port is held by us.
     opening.wishes = THIS_PORT | UNCONFIRMED;

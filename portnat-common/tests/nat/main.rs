@@ -20,6 +20,7 @@ mod own;
 mod ports;
 mod properties;
 mod races;
+mod ranges;
 mod sctp;
 mod support;
 mod v6;

@@ -4,6 +4,7 @@ mod demo;
 mod flows;
 mod ls;
 mod privileges;
+mod publishing;
 mod run;
 
 use std::fmt::Display;
@@ -18,6 +19,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::datapath::DatapathError;
+use crate::spec::SpecError;
 
 /// Publish containers' ports and masquerade what they send, as an eBPF dataplane.
 #[derive(Debug, Parser)]
@@ -76,7 +78,10 @@ pub fn main() -> ExitCode {
         {
             eprintln!("{log}");
         }
-        ExitCode::FAILURE
+        match error.is::<SpecError>() {
+            true => ExitCode::from(2),
+            false => ExitCode::FAILURE,
+        }
     })
 }
 

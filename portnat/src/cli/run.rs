@@ -11,22 +11,21 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::privileges;
+use super::publishing::Publishing;
 use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon};
 use crate::datapath::{AttachMode, LoadOptions, UdpMapping, XdpMode};
 use crate::model::{FastPath, Intent, Mark, Timeout};
 use crate::report::Report;
-use crate::spec::PublishSpec;
+use crate::spec::SpecError;
 
 /// Publish ports until SIGINT, SIGTERM or SIGHUP, then put everything back.
 ///
 /// SIGUSR1 prints the table of published ports; so does the end.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Publish a port: [[IP:][HOSTPORT]:]PORT[/PROTO]@TARGET, for example 8080:80@172.17.0.2.
-    /// Without HOSTPORT a free one is taken. May be given several times.
-    #[arg(short, long = "publish", value_name = "SPEC")]
-    publish: Vec<PublishSpec>,
+    #[command(flatten)]
+    publishing: Publishing,
 
     /// An interface to the outside [default: all but lo, bridges without a default route, and
     /// ports of other interfaces]. May be given several times.
@@ -96,9 +95,9 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn config(self) -> Config {
-        Config {
-            publish: self.publish,
+    fn config(self) -> Result<Config, SpecError> {
+        Ok(Config {
+            publish: self.publishing.specs()?,
             intent: Intent {
                 uplinks: self.uplinks,
                 bridges: self.bridges,
@@ -122,21 +121,22 @@ impl Args {
                 trace: self.trace,
             },
             socket: Some(self.socket.socket),
-        }
+        })
     }
 }
 
 /// Runs the daemon in the foreground.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = args.config()?;
     privileges::check()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?
-        .block_on(serve(args))
+        .block_on(serve(config))
 }
 
-async fn serve(args: Args) -> anyhow::Result<ExitCode> {
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     // Before anything is changed: a signal that comes while we start must not end us half-way.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -146,7 +146,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
         false => Some(signal(SignalKind::hangup())?),
     };
     raise_file_limit();
-    let mut daemon = Daemon::start(args.config()).await?;
+    let mut daemon = Daemon::start(config).await?;
     info!("ready");
     let served = loop {
         let mut asked = false;

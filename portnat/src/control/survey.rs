@@ -34,7 +34,7 @@ impl Look {
         let lives = |flow: &JoinedFlow<A>| !flow.is_over(self.now, &self.lifetimes);
         for flow in JoinedFlow::all(&entries).filter(lives) {
             let port = ports.get(&flow.port_id()).copied();
-            let listed = self.listed(&flow, port.map(PublishedPort::host));
+            let listed = self.listed(&flow, port);
             if filter.matches(&listed, port) && !found(&flow.lead.key, listed) {
                 break;
             }
@@ -42,7 +42,7 @@ impl Look {
         Ok(())
     }
 
-    fn listed<A: Address>(&self, flow: &JoinedFlow<A>, port: Option<String>) -> ListedFlow {
+    fn listed<A: Address>(&self, flow: &JoinedFlow<A>, port: Option<&PublishedPort>) -> ListedFlow {
         let age = self.duration(flow.age(self.now));
         let idle = self.duration(flow.idle(self.now));
         let fast = flow.is_fast(Ticks(self.hz.into()), self.now);

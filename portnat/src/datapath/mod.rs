@@ -7,6 +7,7 @@
 
 mod attach;
 mod error;
+mod fill;
 mod flows;
 mod load;
 mod messages;

@@ -3,18 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{MapError, PerCpuArray};
-use portnat_common::ports::bitmap_position;
+use aya::maps::PerCpuArray;
+use portnat_common::ports::bitmap_positions;
 use portnat_common::subnet::octet_positions;
 use portnat_common::wire::protocol;
-use portnat_common::{Address, DropReason, Published, PublishedKey, Subnet};
+use portnat_common::{Address, DropReason};
 
 use super::attach::Hook;
 use super::error::DatapathError;
+use super::fill::{Held, V4, V6, Wanted, sync};
 use super::load::Datapath;
 use super::pod::Plain;
-use crate::model::{Desired, Interface, Prefix, Tables};
+use crate::model::{Desired, Interface, Tables};
 
 /// What the tables hold.
 #[derive(Default)]
@@ -26,48 +26,8 @@ pub(super) struct Applied {
     inside: Bits,
 }
 
-/// Words of a bitmap, see [`bitmap_position`] and [`octet_positions`].
+/// Words of a bitmap, see [`bitmap_positions`] and [`octet_positions`].
 type Bits = BTreeMap<u32, u64>;
-
-/// What the tables of one family hold.
-struct Held<A: Ord> {
-    tables: Tables<A>,
-    targets: BTreeMap<PublishedKey<A>, Published>,
-}
-
-impl<A: Ord> Default for Held<A> {
-    fn default() -> Self {
-        Held {
-            tables: Tables::default(),
-            targets: BTreeMap::new(),
-        }
-    }
-}
-
-/// The names of one family's tables.
-struct Names {
-    published: &'static str,
-    targets: &'static str,
-    local: &'static str,
-    subnets: &'static str,
-    egress: &'static str,
-}
-
-const V4: Names = Names {
-    published: "PUBLISHED4",
-    targets: "TARGETS4",
-    local: "LOCAL4",
-    subnets: "SUBNETS4",
-    egress: "EGRESS4",
-};
-
-const V6: Names = Names {
-    published: "PUBLISHED6",
-    targets: "TARGETS6",
-    local: "LOCAL6",
-    subnets: "SUBNETS6",
-    egress: "EGRESS6",
-};
 
 /// What a change of the attachments came to.
 #[derive(Debug, Default)]
@@ -83,9 +43,11 @@ pub struct Attached {
 impl Datapath {
     /// Makes tables and attachments what `desired` says.
     ///
-    /// Tables are filled before programs are attached, and a port's bit is set after its entry and
-    /// cleared before it, so that traffic never meets half of a change. An interface to which
-    /// nothing can be attached does not keep the others from it.
+    /// Tables are filled before programs are attached, a port's bit is set after its entry and
+    /// cleared before it, and nothing is removed from any table before all that is new is there: a
+    /// port that is published by itself and then in a range is published throughout. So traffic never
+    /// meets half of a change. An interface to which nothing can be attached does not keep the others
+    /// from it.
     ///
     /// # Errors
     /// The kernel refuses a table's change; the next call does the rest.
@@ -107,18 +69,17 @@ impl Datapath {
     }
 
     fn fill(&mut self, applied: &mut Applied, desired: &Desired) -> Result<(), DatapathError> {
-        let wanted = bitmap(published_ports(desired));
+        let wanted = bits(published_ports(desired));
         let inside = bits(first_octets(&desired.v4).chain(first_octets(&desired.v6)));
         let all = join(&applied.inside, &inside, |held, wanted| held | wanted);
         self.set_bits("INSIDE", &mut applied.inside, &all)?;
-        let withheld = bitmap(published_ports(desired).chain(reserved_ports(desired)));
+        let withheld = bits(published_ports(desired).chain(reserved_ports(desired)));
         // What is withheld is so before it is used, and until it is not any more.
         let both = join(&applied.withheld, &withheld, |held, wanted| held | wanted);
         self.set_bits("WITHHELD", &mut applied.withheld, &both)?;
         let kept = join(&applied.bits, &wanted, |held, wanted| held & wanted);
         self.set_bits("PORTS", &mut applied.bits, &kept)?;
-        self.fill_family(&V4, &mut applied.v4, &desired.v4)?;
-        self.fill_family(&V6, &mut applied.v6, &desired.v6)?;
+        self.fill_families(applied, desired)?;
         self.set_bits("PORTS", &mut applied.bits, &wanted)?;
         let withheld = join(&applied.withheld, &withheld, |_, wanted| wanted);
         self.set_bits("WITHHELD", &mut applied.withheld, &withheld)?;
@@ -126,57 +87,16 @@ impl Datapath {
         self.set_bits("INSIDE", &mut applied.inside, &inside)
     }
 
-    fn fill_family<A: Address>(
+    fn fill_families(
         &mut self,
-        names: &Names,
-        held: &mut Held<A>,
-        desired: &Tables<A>,
+        applied: &mut Applied,
+        desired: &Desired,
     ) -> Result<(), DatapathError> {
-        self.sync_hash(names.local, &mut held.tables.local, &desired.local)?;
-        self.sync_hash(names.egress, &mut held.tables.egress, &desired.egress)?;
-        self.sync_subnets(names.subnets, &mut held.tables.subnets, &desired.subnets)?;
-        self.sync_hash(names.targets, &mut held.targets, &desired.targets())?;
-        self.sync_hash(
-            names.published,
-            &mut held.tables.published,
-            &desired.published,
-        )
-    }
-
-    /// Makes a hash table that holds `held` hold `wanted`; where that fails half-way, `held` says
-    /// how far it came.
-    pub(super) fn sync_hash<K: Copy + Ord + 'static, V: Copy + PartialEq + 'static>(
-        &mut self,
-        table: &'static str,
-        held: &mut BTreeMap<K, V>,
-        wanted: &BTreeMap<K, V>,
-    ) -> Result<(), DatapathError> {
-        let failed = |error| DatapathError::table(table, error);
-        let mut map = self.hash::<K, V>(table)?;
-        sync(held, wanted, |key, value| {
-            map.insert(Plain(*key), Plain(*value), 0).map_err(failed)
-        })?;
-        retain(held, wanted, |key| {
-            ignore_absent(map.remove(&Plain(*key))).map_err(failed)
-        })
-    }
-
-    fn sync_subnets<A: Address>(
-        &mut self,
-        table: &'static str,
-        held: &mut BTreeMap<Prefix<A>, Subnet>,
-        wanted: &BTreeMap<Prefix<A>, Subnet>,
-    ) -> Result<(), DatapathError> {
-        let failed = |error| DatapathError::table(table, error);
-        let key = |net: &Prefix<A>| Key::new(u32::from(net.length), Plain(net.network));
-        let mut map: LpmTrie<_, Plain<A>, Plain<Subnet>> =
-            self.map(table)?.try_into().map_err(failed)?;
-        sync(held, wanted, |net, subnet| {
-            map.insert(&key(net), Plain(*subnet), 0).map_err(failed)
-        })?;
-        retain(held, wanted, |net| {
-            ignore_absent(map.remove(&key(net))).map_err(failed)
-        })
+        let (v4, v6) = (Wanted::of(&desired.v4), Wanted::of(&desired.v6));
+        self.add(&V4, &mut applied.v4, &v4)?;
+        self.add(&V6, &mut applied.v6, &v6)?;
+        self.prune(&V4, &mut applied.v4, &v4)?;
+        self.prune(&V6, &mut applied.v6, &v6)
     }
 
     fn set_bits(
@@ -258,28 +178,20 @@ impl Datapath {
     }
 }
 
-/// The published ports of both families, with their protocols.
-fn published_ports(desired: &Desired) -> impl Iterator<Item = (u8, u16)> {
-    let v4 = desired.v4.published.keys();
-    let v6 = desired.v6.published.keys();
-    v4.map(|key| (key.protocol, key.port))
-        .chain(v6.map(|key| (key.protocol, key.port)))
+/// Where the bits of the published ports of both families are.
+fn published_ports(desired: &Desired) -> impl Iterator<Item = (u32, u64)> {
+    let ports = desired.v4.ports().chain(desired.v6.ports());
+    ports.flat_map(|(protocol, first, last)| bitmap_positions(protocol, first, last))
 }
 
-/// The ports that are not to be handed out, of each protocol that has ports.
-fn reserved_ports(desired: &Desired) -> impl Iterator<Item = (u8, u16)> {
-    let ports = desired
-        .reserved
-        .iter()
-        .flat_map(|(first, last)| *first..=*last);
-    ports.flat_map(|port| {
-        [protocol::TCP, protocol::UDP, protocol::SCTP].map(|protocol| (protocol, port))
-    })
-}
-
-/// The bitmap of some ports, words without a bit left out.
-fn bitmap(ports: impl Iterator<Item = (u8, u16)>) -> Bits {
-    bits(ports.map(|(protocol, port)| bitmap_position(protocol, port)))
+/// Where the bits of the ports are that are not to be handed out, of each protocol that has ports.
+fn reserved_ports(desired: &Desired) -> impl Iterator<Item = (u32, u64)> {
+    let protocols = [protocol::TCP, protocol::UDP, protocol::SCTP];
+    let all = move |(first, last): &(u16, u16)| {
+        let range = (*first, *last);
+        protocols.map(move |protocol| bitmap_positions(protocol, range.0, range.1))
+    };
+    desired.reserved.iter().flat_map(all).flatten()
 }
 
 /// Where the bits of a family's inside subnets are.
@@ -304,50 +216,4 @@ fn join(held: &Bits, wanted: &Bits, both: impl Fn(u64, u64) -> u64) -> Bits {
         .chain(wanted.keys())
         .map(|at| (*at, both(word(held, at), word(wanted, at))))
         .collect()
-}
-
-/// Adds to `held` what is missing or other than `wanted`, by `set`.
-fn sync<K: Copy + Ord, V: Copy + PartialEq>(
-    held: &mut BTreeMap<K, V>,
-    wanted: &BTreeMap<K, V>,
-    mut set: impl FnMut(&K, &V) -> Result<(), DatapathError>,
-) -> Result<(), DatapathError> {
-    for (key, value) in wanted {
-        if held.get(key) != Some(value) {
-            set(key, value)?;
-            held.insert(*key, *value);
-        }
-    }
-    Ok(())
-}
-
-/// Removes from `held` what is not in `wanted`, by `remove`.
-fn retain<K: Copy + Ord, V>(
-    held: &mut BTreeMap<K, V>,
-    wanted: &BTreeMap<K, V>,
-    mut remove: impl FnMut(&K) -> Result<(), DatapathError>,
-) -> Result<(), DatapathError> {
-    let gone: Vec<K> = held
-        .keys()
-        .filter(|key| !wanted.contains_key(key))
-        .copied()
-        .collect();
-    for key in gone {
-        remove(&key)?;
-        held.remove(&key);
-    }
-    Ok(())
-}
-
-/// What is removed and not there is as removed.
-fn ignore_absent(result: Result<(), MapError>) -> Result<(), MapError> {
-    match result {
-        Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
-        Err(MapError::SyscallError(error))
-            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-        {
-            Ok(())
-        }
-        result => result,
-    }
 }

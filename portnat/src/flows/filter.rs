@@ -44,7 +44,7 @@ impl FlowFilter {
     #[must_use]
     pub fn matches(&self, flow: &ListedFlow, port: Option<&PublishedPort>) -> bool {
         let (original, translated) = (&flow.original, &flow.translated);
-        let asked = original.destination;
+        let asked = (original.destination, original.destination_port);
         self.port
             .as_ref()
             .is_none_or(|filter| port.is_some_and(|port| filter.matches(port, asked)))
@@ -88,8 +88,11 @@ pub enum FilterError {
 }
 
 impl PortFilter {
-    fn matches(&self, port: &PublishedPort, asked: IpAddr) -> bool {
-        self.port == port.port.get()
+    /// Whether a flow through `port`, of which `asked` is the address and port that the client asked
+    /// for, is meant.
+    fn matches(&self, port: &PublishedPort, asked: (IpAddr, u16)) -> bool {
+        let (asked, at) = asked;
+        self.port == at
             && self
                 .address
                 .is_none_or(|address| address == port.address || address == asked)

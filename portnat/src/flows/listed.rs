@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::joined::{JoinedFlow, Traffic};
 use super::transport::Transport;
+use crate::model::PublishedPort;
 
 /// A flow as it is told. Its fields are those of the JSON, see `docs/api.md`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,16 +56,18 @@ pub struct Ends {
 
 impl ListedFlow {
     /// What is to be told of `flow` of this age, which has been silent for `idle`, is `fast` or not and
-    /// came through the port `published`.
+    /// came through `published`.
     #[must_use]
     pub fn new<A: Address>(
         flow: &JoinedFlow<A>,
         age: Duration,
         idle: Duration,
         fast: bool,
-        published: Option<String>,
+        published: Option<&PublishedPort>,
     ) -> Self {
         let (original, translated) = flow.way();
+        // Of a range it is this port.
+        let published = published.map(|port| port.host_at(original.dst_port));
         ListedFlow {
             protocol: Transport(original.protocol),
             state: name(flow.state()).into(),

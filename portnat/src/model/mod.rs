@@ -1,8 +1,10 @@
 //! What should be: pure functions from what the user asked for and what the host looks like to
 //! what the datapath holds.
 
+mod allocate;
 mod fast_path;
 mod mark;
+mod port_set;
 mod published;
 mod tables;
 mod timeout;
@@ -17,10 +19,11 @@ use portnat_common::{Ip4, Ip6, Subnet};
 
 use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
+pub use allocate::{Allocated, Allocator, HostPorts, PublishError};
 pub use fast_path::FastPath;
 pub use mark::Mark;
-pub use published::{PublishError, PublishedPort, allocate};
-pub use tables::{Prefix, Tables};
+pub use published::PublishedPort;
+pub use tables::{Blocks, Prefix, Range, Tables};
 pub use timeout::Timeout;
 pub use uplink_bridges::UplinkBridges;
 

@@ -1,19 +1,22 @@
 //! What the datapath's tables should hold, for one address family.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use portnat_common::address::{is_mapped, role};
+use portnat_common::range::{Block, blocks};
 use portnat_common::{Address, Ip4, Ip6, Published, PublishedKey, Subnet};
 
 use super::{Desired, PublishedPort};
-use std::net::IpAddr;
 
 /// What the tables of one family should hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tables<A: Ord> {
-    /// Published ports.
+    /// Ports that are published by themselves.
     pub published: BTreeMap<PublishedKey<A>, Published>,
+    /// Ranges of ports, by the first of them.
+    pub ranges: BTreeMap<PublishedKey<A>, Range>,
     /// What addresses are to the datapath, see [`role`].
     pub local: BTreeMap<A, u32>,
     /// Inside subnets.
@@ -21,6 +24,18 @@ pub struct Tables<A: Ord> {
     /// By interface index, the address that masqueraded packets take there.
     pub egress: BTreeMap<u32, A>,
 }
+
+/// A range of published ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Its last port.
+    pub last: u16,
+    /// What it leads to.
+    pub value: Published,
+}
+
+/// What tries of ranges hold: by address, protocol and block of ports.
+pub type Blocks<A> = BTreeMap<(A, u8, Block), Published>;
 
 /// A network prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +50,7 @@ impl<A: Ord> Default for Tables<A> {
     fn default() -> Self {
         Tables {
             published: BTreeMap::new(),
+            ranges: BTreeMap::new(),
             local: BTreeMap::new(),
             subnets: BTreeMap::new(),
             egress: BTreeMap::new(),
@@ -43,7 +59,8 @@ impl<A: Ord> Default for Tables<A> {
 }
 
 impl<A: Address> Tables<A> {
-    /// Published ports by their targets; of several the first speaks for its target.
+    /// Ports that are published by themselves, by their targets; of several the first speaks for its
+    /// target.
     #[must_use]
     pub fn targets(&self) -> BTreeMap<PublishedKey<A>, Published> {
         let mut targets = BTreeMap::new();
@@ -54,15 +71,57 @@ impl<A: Address> Tables<A> {
         targets
     }
 
+    /// The ranges as a trie holds them.
+    #[must_use]
+    pub fn blocks(&self) -> Blocks<A> {
+        let ranges = self.ranges.iter();
+        ranges
+            .flat_map(|(key, range)| cut(key, range.last, range.value))
+            .collect()
+    }
+
+    /// The ranges by their targets; of several that lead to a port of a target the first speaks for it.
+    #[must_use]
+    pub fn target_blocks(&self) -> Blocks<A> {
+        // By target, which of its ports have their range already.
+        let mut spoken_for: BTreeMap<(A, u8), BTreeMap<u16, u16>> = BTreeMap::new();
+        let mut all = Blocks::new();
+        for (key, range) in &self.ranges {
+            let (target, host) = range.value.back(key);
+            let known = spoken_for
+                .entry((target.address, target.protocol))
+                .or_default();
+            let last = range.value.target_port_of(range.last);
+            for (first, last) in take_rest(known, target.port, last) {
+                let part = PublishedKey {
+                    port: first,
+                    ..target
+                };
+                all.extend(cut(&part, last, host));
+            }
+        }
+        all
+    }
+
+    /// The ports of all that is published, as protocols with ranges of which both ends are included.
+    pub fn ports(&self) -> impl Iterator<Item = (u8, u16, u16)> {
+        let alone = self.published.keys();
+        let ranges = self.ranges.iter();
+        alone
+            .map(|key| (key.protocol, key.port, key.port))
+            .chain(ranges.map(|(key, range)| (key.protocol, key.port, range.last)))
+    }
+
     /// An address is this too.
     pub(super) fn add_role(&mut self, address: A, role: u32) {
         *self.local.entry(address).or_default() |= role;
     }
 
     fn publish(&mut self, address: A, target: A, port: &PublishedPort) {
+        let first = port.ports.first().get();
         let key = PublishedKey {
             address,
-            port: port.port.get(),
+            port: first,
             protocol: port.protocol.number(),
             padding: 0,
         };
@@ -70,14 +129,55 @@ impl<A: Address> Tables<A> {
             target: target.widen(),
             port_id: port.id,
             target_port: port.target.port(),
-            padding: 0,
+            port: first,
         };
-        self.published.insert(key, value);
+        let last = port.ports.last().get();
+        if port.ports.single().is_some() {
+            self.published.insert(key, value);
+        } else {
+            self.ranges.insert(key, Range { last, value });
+        }
         if address != A::ANY {
             self.add_role(address, role::PUBLISHED);
         }
         self.add_role(target, role::TARGET);
     }
+}
+
+/// The blocks of a range from the port of `key` to `last`.
+fn cut<A: Address>(
+    key: &PublishedKey<A>,
+    last: u16,
+    value: Published,
+) -> impl Iterator<Item = ((A, u8, Block), Published)> {
+    let (address, protocol) = (key.address, key.protocol);
+    blocks(key.port, last).map(move |block| ((address, protocol, block), value))
+}
+
+/// The parts of `first..=last` that are not `known` yet; they are now. Known are ranges without a
+/// common port, by their first one.
+fn take_rest(known: &mut BTreeMap<u16, u16>, first: u16, last: u16) -> Vec<(u16, u16)> {
+    let mut rest = Vec::new();
+    let mut next = Some(first);
+    // One may have begun before and reach into this.
+    let before = known.range(..first).next_back();
+    let met: Vec<_> = before
+        .into_iter()
+        .chain(known.range(first..=last))
+        .map(|(first, last)| (*first, *last))
+        .collect();
+    for (begin, end) in met {
+        let Some(from) = next.filter(|from| end >= *from) else {
+            continue;
+        };
+        if begin > from {
+            rest.push((from, begin - 1));
+        }
+        next = end.checked_add(1);
+    }
+    rest.extend(next.filter(|from| *from <= last).map(|from| (from, last)));
+    known.extend(rest.iter().copied());
+    rest
 }
 
 impl Desired {
@@ -104,8 +204,9 @@ impl Desired {
     #[must_use]
     pub fn uses_v6(&self) -> bool {
         // What goes to IPv4 targets goes past the stack.
-        let published = |port: &Published| !is_mapped(&port.target);
-        self.v6.published.values().any(published)
+        let ranges = self.v6.ranges.values().map(|range| &range.value);
+        let mut published = self.v6.published.values().chain(ranges);
+        published.any(|port| !is_mapped(&port.target))
             || self.v6.subnets.values().any(Subnet::is_masqueraded)
     }
 }
@@ -129,62 +230,4 @@ impl From<Ipv6Net> for Prefix<Ip6> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    fn publish(desired: &mut Desired, id: u32, port: u16, address: &str, target: &str) {
-        desired.publish(&PublishedPort {
-            id,
-            address: address.parse().expect("an address"),
-            port: std::num::NonZeroU16::new(port).expect("not 0"),
-            protocol: crate::spec::Protocol::Tcp,
-            target: target.parse().expect("an address and a port"),
-        });
-    }
-
-    #[test]
-    fn an_ipv4_target_of_an_ipv6_address_is_mapped_and_needs_no_forwarding() {
-        let mut desired = Desired::default();
-        publish(&mut desired, 1, 8080, "::", "172.17.0.2:80");
-        let target = desired.v6.published.values().next().expect("one").target;
-        let mapped = Ip6::from(Ipv4Addr::new(172, 17, 0, 2).to_ipv6_mapped());
-        assert_eq!(Ip6::narrow(&target), mapped);
-        assert!(!desired.uses_v6() && desired.v4.published.is_empty());
-        publish(&mut desired, 2, 8443, "::", "[fd00::2]:443");
-        assert!(desired.uses_v6());
-    }
-
-    #[test]
-    fn a_target_leads_back_to_the_first_of_its_ports() {
-        let mut desired = Desired::default();
-        publish(&mut desired, 1, 8080, "0.0.0.0", "172.17.0.2:80");
-        publish(&mut desired, 2, 8443, "::", "[fd00::2]:443");
-        let targets = desired.v4.targets();
-        let (target, host) = targets.first_key_value().expect("one");
-        assert_eq!((target.port, host.target_port, host.port_id), (80, 8080, 1));
-        assert_eq!(desired.v6.targets().len(), 1);
-        // Whatever the order in which they come.
-        for (id, port, first) in [(3, 8081, 1), (4, 8079, 4)] {
-            publish(&mut desired, id, port, "0.0.0.0", "172.17.0.2:80");
-            let targets = desired.v4.targets();
-            let ids: Vec<_> = targets.values().map(|host| host.port_id).collect();
-            assert_eq!(ids, [first]);
-        }
-        assert_eq!(desired.v4.published.len(), 3);
-    }
-
-    #[test]
-    fn published_addresses_and_targets_are_known_by_what_they_are() {
-        let mut desired = Desired::default();
-        publish(&mut desired, 1, 8080, "0.0.0.0", "172.17.0.2:80");
-        publish(&mut desired, 2, 8443, "203.0.113.7", "172.17.0.2:443");
-        let address = |text: &str| Ip4::from(text.parse::<Ipv4Addr>().expect("an address"));
-        let expected = [
-            (address("172.17.0.2"), role::TARGET),
-            (address("203.0.113.7"), role::PUBLISHED),
-        ];
-        assert_eq!(desired.v4.local, expected.into());
-    }
-}
+mod tests;

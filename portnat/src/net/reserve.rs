@@ -13,7 +13,7 @@ use socket2::{Domain, SockFilter, Socket, Type};
 use thiserror::Error;
 
 use super::error::reason;
-use crate::spec::Protocol;
+use crate::spec::{Ports, Protocol};
 
 /// A host port that nobody else can bind, free again on drop.
 ///
@@ -71,6 +71,15 @@ impl ReserveError {
     pub fn is_in_use(&self) -> bool {
         matches!(self, Self::Bind { cause, .. } if cause.kind() == io::ErrorKind::AddrInUse)
     }
+
+    /// The port that was refused, if it is one in particular.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Bind { address, .. } => Some(address.port()),
+            Self::Exhausted => None,
+        }
+    }
 }
 
 /// Reserves one host port. The address need not be there yet.
@@ -102,31 +111,20 @@ pub fn reserve(
     }
 }
 
-/// Reserves the first free host port of a range, both ends included, skipping those that the
-/// caller knows to be `taken`.
+/// Reserves all of some host ports, each by itself.
 ///
 /// # Errors
 ///
-/// [`ReserveError::Exhausted`] if none is free, and [`ReserveError::Bind`] if the kernel refuses
-/// one for another reason than that it is in use.
-pub fn reserve_ephemeral(
+/// As for [`reserve`], of the first that cannot be had; then none is held.
+pub fn reserve_range(
     ip: IpAddr,
+    ports: Ports,
     protocol: Protocol,
-    range: (u16, u16),
-    taken: &dyn Fn(u16) -> bool,
-) -> Result<(NonZeroU16, Reservation), ReserveError> {
-    let (first, last) = range;
-    let free = (first..=last)
-        .filter(|port| !taken(*port))
-        .filter_map(NonZeroU16::new);
-    for port in free {
-        match reserve(ip, port, protocol) {
-            Ok(reservation) => return Ok((port, reservation)),
-            Err(refusal) if refusal.is_in_use() => {}
-            Err(refusal) => return Err(refusal),
-        }
-    }
-    Err(ReserveError::Exhausted)
+) -> Result<Vec<Reservation>, ReserveError> {
+    ports
+        .iter()
+        .map(|port| reserve(ip, port, protocol))
+        .collect()
 }
 
 /// A socket that is bound there; none where the kernel has no sockets of this protocol.
@@ -181,7 +179,9 @@ mod tests {
     }
 
     fn any_port(ip: IpAddr, protocol: Protocol) -> (NonZeroU16, Reservation) {
-        reserve_ephemeral(ip, protocol, (20_000, 29_999), &|_| false).expect("some port is free")
+        let ports = (20_000..30_000).filter_map(NonZeroU16::new);
+        let mut held = ports.filter_map(|port| Some((port, reserve(ip, port, protocol).ok()?)));
+        held.next().expect("some port is free")
     }
 
     #[test]
@@ -250,25 +250,18 @@ mod tests {
     }
 
     #[test]
-    fn an_ephemeral_port_is_the_first_that_is_neither_taken_nor_in_use() {
+    fn a_range_is_reserved_whole_or_not_at_all() {
         let ip = loopback(5);
-        let (first, _held) = any_port(ip, Protocol::Tcp);
-        let first = first.get();
-        let taken = |port| port == first + 1;
-        let (port, _) = reserve_ephemeral(ip, Protocol::Tcp, (first, first + 2), &taken)
-            .expect("the third is free");
-        assert_eq!(port.get(), first + 2);
-        let none = reserve_ephemeral(ip, Protocol::Tcp, (first, first + 1), &taken);
-        assert_eq!(
-            none.expect_err("none is left").to_string(),
-            "all ports are allocated"
-        );
-    }
-
-    #[test]
-    fn port_0_is_never_given() {
-        let none = reserve_ephemeral(loopback(6), Protocol::Tcp, (0, 0), &|_| false);
-        assert!(matches!(none, Err(ReserveError::Exhausted)));
+        let (port, held) = any_port(ip, Protocol::Tcp);
+        let first = NonZeroU16::new(port.get() - 3).expect("not 0");
+        let ports = Ports::new(first, port).expect("in order");
+        let refusal = reserve_range(ip, ports, Protocol::Tcp).expect_err("the last is taken");
+        assert!(refusal.is_in_use());
+        assert_eq!(refusal.port(), Some(port.get()));
+        drop(held);
+        let held = reserve_range(ip, ports, Protocol::Tcp).expect("all are free again");
+        assert_eq!(held.len(), 4);
+        assert!(reserve(ip, first, Protocol::Tcp).is_err());
     }
 
     #[test]

@@ -49,11 +49,19 @@ pub enum SpecError {
         /// The host ports as written.
         host: String,
     },
-    /// A range, which Docker knows and portnat does not yet.
-    #[error("{spec}: port ranges are not supported yet, publish each port by itself")]
-    RangeUnsupported {
-        /// The whole spec.
-        spec: String,
+    /// What `--expose` takes has a container's side only.
+    #[error("invalid port format for --expose: {ports}")]
+    ExposedOnHost {
+        /// The ports as written.
+        ports: String,
+    },
+    /// What `--expose` is told is not a port or range of ports.
+    #[error("invalid range format for --expose: {ports}")]
+    InvalidExposed {
+        /// The ports as written.
+        ports: String,
+        /// What is wrong with them.
+        source: PortError,
     },
     /// An IPv4 host address and an IPv6 target.
     #[error("{spec}: an IPv6 target cannot be published on an IPv4 address")]
@@ -98,7 +106,7 @@ pub enum PortError {
     /// A range that ends before it starts.
     #[error("invalid port range: {0}")]
     Reversed(String),
-    /// Port 0, which means "any" on the host and nothing in a container.
-    #[error("invalid port '0': a container's port is from 1 to 65535")]
+    /// Port 0, which means "any" on the host, and nothing in a container or in a range.
+    #[error("invalid port '0': here a port is from 1 to 65535")]
     Zero,
 }

@@ -2,22 +2,23 @@
 //! the same order, so that a spec with two faults is refused for the one Docker would name.
 
 use std::net::IpAddr;
-use std::num::IntErrorKind;
+use std::num::{IntErrorKind, NonZeroU16};
 
-use super::{PortError, Protocol, SpecError};
+use super::{PortError, Ports, Protocol, SpecError};
 
 /// What `[[ip:][hostPort]:]containerPort[/proto]` says.
 #[derive(Debug)]
 pub(super) struct Mapping {
     pub(super) host_ip: Option<IpAddr>,
+    /// None are ephemeral ones, which are also written as port 0.
     pub(super) host_ports: Option<Ports>,
     pub(super) container_ports: Ports,
     pub(super) protocol: Protocol,
 }
 
-/// The ports from `first` to `last`, both included.
+/// The ports from `first` to `last`, both included and possibly 0.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ports {
+struct Written {
     first: u16,
     last: u16,
 }
@@ -34,27 +35,34 @@ impl Mapping {
 
         let protocol = protocol(proto)?;
         let host_ip = host_address(ip)?;
-        let container_ports =
-            Ports::parse(container).map_err(|source| SpecError::InvalidContainerPort {
-                port: container.to_owned(),
-                source,
-            })?;
+        let invalid_container = |source| SpecError::InvalidContainerPort {
+            port: container.to_owned(),
+            source,
+        };
+        let invalid_host = |source| SpecError::InvalidHostPort {
+            port: host.to_owned(),
+            source,
+        };
+        let container_ports = Written::parse(container).map_err(invalid_container)?;
         let host_ports = (!host.is_empty())
-            .then(|| Ports::parse(host))
+            .then(|| Written::parse(host))
             .transpose()
-            .map_err(|source| SpecError::InvalidHostPort {
-                port: host.to_owned(),
-                source,
-            })?;
+            .map_err(invalid_host)?;
 
         // Several host ports for one container port are a pool to choose from, not a mismatch.
         let unequal = host_ports.is_some_and(|host| host.span() != container_ports.span());
-        if unequal && container_ports.single().is_none() {
+        if unequal && container_ports.span() > 0 {
             return Err(SpecError::UnequalRanges {
                 container: container.to_owned(),
                 host: host.to_owned(),
             });
         }
+        let container_ports = container_ports.ports().map_err(invalid_container)?;
+        let host_ports = host_ports
+            .filter(|ports| !ports.is_ephemeral())
+            .map(Written::ports)
+            .transpose()
+            .map_err(invalid_host)?;
         Ok(Self {
             host_ip,
             host_ports,
@@ -76,7 +84,7 @@ fn split(text: &str) -> (&str, &str, &str) {
     }
 }
 
-fn protocol(proto: &str) -> Result<Protocol, SpecError> {
+pub(super) fn protocol(proto: &str) -> Result<Protocol, SpecError> {
     let proto = proto.to_lowercase();
     match proto.as_str() {
         "" | "tcp" => Ok(Protocol::Tcp),
@@ -111,7 +119,7 @@ fn unbracketed(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-impl Ports {
+impl Written {
     /// Reads `80` or `80-90`; `80-80` is one port, as it is to Docker.
     fn parse(text: &str) -> Result<Self, PortError> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -122,15 +130,26 @@ impl Ports {
         Ok(Self { first, last })
     }
 
-    /// The port, if it is only one.
-    pub(super) fn single(self) -> Option<u16> {
-        (self.first == self.last).then_some(self.first)
-    }
-
     /// How many ports follow the first.
     fn span(self) -> u16 {
         self.last - self.first
     }
+
+    /// Whether this is how any port is written.
+    fn is_ephemeral(self) -> bool {
+        self.last == 0
+    }
+
+    fn ports(self) -> Result<Ports, PortError> {
+        let ends = NonZeroU16::new(self.first).zip(NonZeroU16::new(self.last));
+        ends.and_then(|(first, last)| Ports::new(first, last))
+            .ok_or(PortError::Zero)
+    }
+}
+
+/// Reads `80` or `80-90`.
+pub(super) fn ports(text: &str) -> Result<Ports, PortError> {
+    Written::parse(text)?.ports()
 }
 
 /// Reads one port, always in decimal: `0123` is 123.

@@ -1,30 +1,33 @@
 //! What to publish: Docker's `-p` grammar and one suffix of portnat's own.
 //!
 //! ```text
-//! [[ip:][hostPort]:]containerPort[/proto]@TARGET
-//! └────────────── Docker's ─────────────┘└ ours ┘
+//! [[ip:][hostPort[-hostEnd]]:]containerPort[-containerEnd][/proto]@TARGET
+//! └───────────────────────── Docker's ─────────────────────────┘└ ours ┘
 //! ```
 //!
 //! Everything before `@` is read as Docker reads it and refused in Docker's words; `grammar` does
 //! that. This file then judges what portnat can serve.
 
 mod error;
+mod expose;
 mod grammar;
+mod ports;
 mod protocol;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 use std::str::FromStr;
 
 pub use error::{PortError, SpecError};
+pub use expose::{ExposeSpec, publish_all};
+pub use ports::Ports;
 pub use protocol::Protocol;
 
-use grammar::{Mapping, Ports};
+use grammar::Mapping;
 
-/// One port to publish: where it is reached on the host, and which container answers.
+/// What to publish: where it is reached on the host, and which container answers.
 ///
 /// ```
 /// use portnat::spec::{Protocol, PublishSpec};
@@ -32,17 +35,22 @@ use grammar::{Mapping, Ports};
 /// let spec: PublishSpec = "127.0.0.1:5353:53/udp@172.17.0.2".parse()?;
 /// assert_eq!(spec.protocol, Protocol::Udp);
 /// assert_eq!(spec.to_string(), "127.0.0.1:5353:53/udp@172.17.0.2");
+/// let range: PublishSpec = "8000-8099:80-179@172.17.0.2".parse()?;
+/// assert_eq!(range.container_ports.count().get(), 100);
 /// # Ok::<(), portnat::spec::SpecError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublishSpec {
-    /// The host address the port is published on, of IPv6 if the target is; `None` is every
-    /// address of the host of the target's family.
+    /// The host address the ports are published on, of IPv6 if the target is; `None` is every
+    /// address of the host from which the target can be reached: an IPv6 target only from those of
+    /// IPv6.
     pub host_ip: Option<IpAddr>,
-    /// The host port; `None` is an ephemeral one, which Docker also writes as port 0.
-    pub host_port: Option<NonZeroU16>,
-    /// The port the container listens on.
-    pub container_port: NonZeroU16,
+    /// The host ports: as many as there are container ports, or several for one container port, of
+    /// which the first free one is taken. `None` are ephemeral ones, which Docker also writes as
+    /// port 0.
+    pub host_ports: Option<Ports>,
+    /// The ports the container listens on.
+    pub container_ports: Ports,
     /// The transport protocol of both ports.
     pub protocol: Protocol,
     /// The container's address.
@@ -68,43 +76,39 @@ impl PublishSpec {
         };
         let mapping = Mapping::parse(docker)?;
 
-        // No host port is port 0, and both are ephemeral.
-        let ports = mapping
-            .host_ports
-            .map_or(Some(0), Ports::single)
-            .zip(mapping.container_ports.single());
-        let Some((host_port, container_port)) = ports else {
-            return Err(SpecError::RangeUnsupported {
-                spec: text.to_owned(),
-            });
-        };
-        let Some(container_port) = NonZeroU16::new(container_port) else {
-            return Err(SpecError::InvalidContainerPort {
-                port: container_port.to_string(),
-                source: PortError::Zero,
-            });
-        };
         let Some(target) = target else {
             return Err(SpecError::MissingTarget {
                 spec: text.to_owned(),
             });
         };
-        let target = grammar::address(target)
-            .filter(|target| is_host(*target))
-            .ok_or_else(|| SpecError::InvalidTarget {
-                target: target.to_owned(),
-            })?;
-
         Ok(Self {
             host_ip: mapping.host_ip,
-            host_port: NonZeroU16::new(host_port),
-            container_port,
+            host_ports: mapping.host_ports,
+            container_ports: mapping.container_ports,
             protocol: mapping.protocol,
-            target,
+            target: container(target)?,
         })
     }
 
-    /// Refuses what the grammar allows and the dataplane does not know yet.
+    /// The same on this address, unless the spec names one itself.
+    ///
+    /// # Errors
+    /// The target cannot be reached from there.
+    pub fn or_on(mut self, address: IpAddr) -> Result<Self, SpecError> {
+        self.host_ip.get_or_insert(address);
+        self.validate(&self.to_string())?;
+        Ok(self)
+    }
+
+    /// The host ports, if they are a pool of which one is taken.
+    #[must_use]
+    pub fn pool(&self) -> Option<Ports> {
+        let is_single = self.container_ports.single().is_some();
+        self.host_ports
+            .filter(|ports| is_single && ports.single().is_none())
+    }
+
+    /// Refuses what the grammar allows and the dataplane cannot serve.
     fn validate(&self, text: &str) -> Result<(), SpecError> {
         let spec = || text.to_owned();
         match (self.host_ip, self.target) {
@@ -115,6 +119,15 @@ impl PublishSpec {
             _ => Ok(()),
         }
     }
+}
+
+/// Reads the target's address.
+fn container(text: &str) -> Result<IpAddr, SpecError> {
+    grammar::address(text)
+        .filter(|target| is_host(*target))
+        .ok_or_else(|| SpecError::InvalidTarget {
+            target: text.to_owned(),
+        })
 }
 
 /// Whether one machine other than this one can have `address`.
@@ -131,8 +144,8 @@ impl fmt::Display for PublishSpec {
             Some(IpAddr::V4(ip)) => write!(f, "{ip}:")?,
             None => {}
         }
-        match self.host_port {
-            Some(port) => write!(f, "{port}:")?,
+        match self.host_ports {
+            Some(ports) => write!(f, "{ports}:")?,
             // `ip::80`; without an address an ephemeral port is written as no port at all.
             None if self.host_ip.is_some() => f.write_str(":")?,
             None => {}
@@ -140,7 +153,7 @@ impl fmt::Display for PublishSpec {
         write!(
             f,
             "{}/{}@{}",
-            self.container_port, self.protocol, self.target
+            self.container_ports, self.protocol, self.target
         )
     }
 }

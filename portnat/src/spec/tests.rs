@@ -1,6 +1,7 @@
 //! One test a rule of the grammar, and the round trip for all specs there are.
 
 use std::error::Error as _;
+use std::num::NonZeroU16;
 
 use proptest::prelude::*;
 
@@ -27,12 +28,19 @@ fn cause(text: &str) -> String {
 /// Host address, host port (0 when ephemeral) and container port.
 fn parts(text: &str) -> (Option<String>, u16, u16) {
     let spec = PublishSpec::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let host_port = spec.host_port.map_or(0, NonZeroU16::get);
+    let single = |ports: Ports| ports.single().expect("one port").get();
     (
         spec.host_ip.map(|ip| ip.to_string()),
-        host_port,
-        spec.container_port.get(),
+        spec.host_ports.map_or(0, single),
+        single(spec.container_ports),
     )
+}
+
+/// Host ports and container ports as they are shown.
+fn ranges(text: &str) -> (Option<String>, String) {
+    let spec = spec(text);
+    let host = spec.host_ports.map(|ports| ports.to_string());
+    (host, spec.container_ports.to_string())
 }
 
 #[test]
@@ -154,29 +162,78 @@ fn an_invalid_port_is_named_and_its_cause_is_kept() {
 }
 
 #[test]
-fn ranges_are_refused_by_name_unless_docker_refuses_them_first() {
-    let one_to_one = "8000-8010:80-90@172.17.0.2";
+fn ranges_of_one_length_a_pool_and_ephemeral_ranges() {
+    let some = |host: &str, container: &str| (Some(host.to_owned()), container.to_owned());
     assert_eq!(
-        refusal(one_to_one),
-        format!("{one_to_one}: port ranges are not supported yet, publish each port by itself")
+        ranges("8000-8010:80-90@172.17.0.2"),
+        some("8000-8010", "80-90")
     );
-    for range in [
-        "8000-8010:80@172.17.0.2",
-        "80-90@172.17.0.2",
-        "8000-8010:80-90",
+    assert_eq!(
+        ranges("[::1]:8000-8010:80-90/udp@172.17.0.2"),
+        some("8000-8010", "80-90")
+    );
+    assert_eq!(
+        ranges("1-65535:1-65535@172.17.0.2"),
+        some("1-65535", "1-65535")
+    );
+    let pool = spec("8000-8010:80@172.17.0.2");
+    assert_eq!(pool.pool(), pool.host_ports);
+    assert_eq!(ranges("8000-8010:80@172.17.0.2"), some("8000-8010", "80"));
+    assert_eq!(spec("8000-8010:80-90@172.17.0.2").pool(), None);
+    assert_eq!(spec("8000:80@172.17.0.2").pool(), None);
+    for text in ["80-90@172.17.0.2", "192.0.2.1::80-90@172.17.0.2"] {
+        assert_eq!(ranges(text), (None, "80-90".to_owned()), "{text}");
+    }
+}
+
+#[test]
+fn ranges_that_docker_refuses() {
+    for (text, container, host) in [
+        ("8000-9000:80-90", "80-90", "8000-9000"),
+        ("8000:80-90", "80-90", "8000"),
+        ("0:80-90", "80-90", "0"),
     ] {
-        assert!(
-            refusal(range).contains("ranges are not supported yet"),
-            "{range}"
+        assert_eq!(
+            refusal(&format!("{text}@172.17.0.2")),
+            format!(
+                "invalid ranges specified for container and host Ports: {container} and {host}"
+            )
         );
     }
-    assert_eq!(
-        refusal("8000-9000:80-90@172.17.0.2"),
-        "invalid ranges specified for container and host Ports: 80-90 and 8000-9000"
-    );
     assert_eq!(refusal("90-80@172.17.0.2"), "invalid containerPort: 90-80");
     assert_eq!(cause("90-80@172.17.0.2"), "invalid port range: 90-80");
     assert_eq!(refusal("80-:80@172.17.0.2"), "invalid hostPort: 80-");
+    assert_eq!(
+        refusal("80-90-100@172.17.0.2"),
+        "invalid containerPort: 80-90-100"
+    );
+    assert_eq!(refusal("0-10:80@172.17.0.2"), "invalid hostPort: 0-10");
+    assert_eq!(refusal("0-10@172.17.0.2"), "invalid containerPort: 0-10");
+    assert_eq!(
+        refusal("8000-8010:80-90"),
+        "missing target: 8000-8010:80-90: add @ADDRESS, for example 8000-8010:80-90@172.17.0.2"
+    );
+}
+
+#[test]
+fn a_default_address_is_for_specs_that_name_none() {
+    let on = |text: &str, address: &str| {
+        let address = address.parse().expect("an address");
+        spec(text).or_on(address).map(|spec| spec.to_string())
+    };
+    assert_eq!(
+        on("80@172.17.0.2", "127.0.0.1"),
+        Ok("127.0.0.1::80/tcp@172.17.0.2".to_owned())
+    );
+    assert_eq!(
+        on("192.0.2.1:80:80@172.17.0.2", "127.0.0.1"),
+        Ok("192.0.2.1:80:80/tcp@172.17.0.2".to_owned())
+    );
+    let refused = on("80:80@fd00::2", "127.0.0.1").expect_err("an IPv6 target");
+    assert_eq!(
+        refused.to_string(),
+        "127.0.0.1:80:80/tcp@fd00::2: an IPv6 target cannot be published on an IPv4 address"
+    );
 }
 
 #[test]
@@ -266,16 +323,38 @@ fn dockers_faults_are_named_before_a_missing_target() {
     assert_eq!(refusal("localhost:80:80"), "invalid IP address: localhost");
 }
 
+fn any_ports() -> impl Strategy<Value = Ports> {
+    any::<(NonZeroU16, NonZeroU16)>()
+        .prop_map(|(a, b)| Ports::new(a.min(b), a.max(b)).expect("in order"))
+}
+
+/// Host ports and container ports that go together.
+fn any_pair() -> impl Strategy<Value = (Option<Ports>, Ports)> {
+    let equal = (any_ports(), any::<NonZeroU16>()).prop_map(|(host, first)| {
+        let room = NonZeroU16::MAX.get() - first.get() + 1;
+        let count = NonZeroU16::new(host.count().get().min(room)).expect("not 0");
+        let [host, container] = [host.first(), first]
+            .map(|first| Ports::from_first(first, count).expect("there is room"));
+        (Some(host), container)
+    });
+    prop_oneof![
+        equal,
+        (any_ports(), any::<NonZeroU16>()).prop_map(|(pool, port)| (Some(pool), port.into())),
+        any::<(NonZeroU16, NonZeroU16)>().prop_map(|(host, port)| (Some(host.into()), port.into())),
+        any_ports().prop_map(|ports| (None, ports)),
+        any::<NonZeroU16>().prop_map(|port| (None, port.into())),
+    ]
+}
+
 prop_compose! {
     /// Any spec the grammar can express, whether or not portnat can serve it.
     fn any_spec()(
         host_ip in any::<Option<IpAddr>>().prop_map(|ip| ip.map(|ip| ip.to_canonical())),
-        host_port in any::<Option<NonZeroU16>>(),
-        container_port in any::<NonZeroU16>(),
+        (host_ports, container_ports) in any_pair(),
         protocol in prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)],
         target in any::<IpAddr>().prop_map(|ip| ip.to_canonical()).prop_filter("not a host's address", |ip| is_host(*ip)),
     ) -> PublishSpec {
-        PublishSpec { host_ip, host_port, container_port, protocol, target }
+        PublishSpec { host_ip, host_ports, container_ports, protocol, target }
     }
 }
 

@@ -72,9 +72,10 @@ fn specs_that_make_no_sense() {
         ),
         ("8080:80/icmp@172.17.0.2", "invalid proto: icmp"),
         (
-            "8080-8081:80-81@172.17.0.2",
-            "port ranges are not supported yet",
+            "8080-8082:80-81@172.17.0.2",
+            "invalid ranges specified for container and host Ports: 80-81 and 8080-8082",
         ),
+        ("8081-8080:80-81@172.17.0.2", "invalid hostPort: 8081-8080"),
         (
             "192.0.2.1:8080:80@fd00::2",
             "an IPv6 target cannot be published on an IPv4 address",
@@ -95,12 +96,22 @@ fn specs_that_make_no_sense() {
 #[test]
 fn options_that_make_no_sense() {
     let lab = lab();
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["--masquerade", "172.17.0.0/33"], "'172.17.0.0/33'"),
         (&["--masquerade", "fd00::/129"], "'fd00::/129'"),
         (&["--attach", "xdp"], "'xdp'"),
         (&["--frobnicate"], "'--frobnicate'"),
         (&["now"], "'now'"),
+        (&["--publish-all"], "required arguments"),
+        (
+            &["--expose", "80:80@172.17.0.2"],
+            "invalid port format for --expose",
+        ),
+        (&["--ip", "localhost"], "'localhost'"),
+        (
+            &["--ip", "192.0.2.1", "-p", "80:80@fd00::2"],
+            "an IPv6 target cannot be published on an IPv4 address",
+        ),
     ];
     for (arguments, words) in cases {
         let line = refused(&lab, USAGE, arguments);
@@ -129,7 +140,11 @@ fn interfaces_that_cannot_be_served() {
 fn a_port_published_twice() {
     let lab = lab();
     let first = "8080:80/tcp@172.17.0.2";
-    for second in ["8080:81/tcp@172.17.0.3", "192.0.2.1:8080:80/tcp@172.17.0.2"] {
+    for second in [
+        "8080:81/tcp@172.17.0.3",
+        "192.0.2.1:8080:80/tcp@172.17.0.2",
+        "8070-8089:70-89/tcp@172.17.0.2",
+    ] {
         let line = refused(&lab, FAILURE, &["-p", first, "-p", second]);
         assert!(line.contains("port is already allocated"), "{line}");
         assert!(line.contains(second), "{line}");

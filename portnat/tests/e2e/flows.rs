@@ -305,8 +305,9 @@ fn ls_is_the_table_at_the_end() {
     let table = scene.daemon.told(&["ls"]);
     let json = scene.daemon.told(&["ls", "--json"]);
     let report: Report = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(report.ports.len(), 2, "{json}");
-    let dns = &report.ports[1];
+    // Each in both families.
+    assert_eq!(report.ports.len(), 4, "{json}");
+    let dns = &report.ports[2];
     assert_eq!((dns.port, dns.target_port, dns.totals.flows), (5353, 53, 1));
     assert_eq!(dns.totals.traffic.bytes_out, 33);
     let at_the_end = scene.daemon.stop();

@@ -24,7 +24,12 @@ fn beside_a_port_of_ipv4() {
     let lab = Lab::builder().ipv6(true).build().expect("a lab");
     let container = &lab.containers[0];
     let web = tcp_server(&container.namespace, container.address, 80);
-    let publish = ["-p", "8080:80@172.17.0.2", "-p", "[::1]:8080:80@172.17.0.2"];
+    let publish = [
+        "-p",
+        "0.0.0.0:8080:80@172.17.0.2",
+        "-p",
+        "[::1]:8080:80@172.17.0.2",
+    ];
     let daemon = Daemon::run(&lab, &publish);
     let sent = payload(10_000);
     // Both come from the bridge's address and the same port, unless the other has that already.

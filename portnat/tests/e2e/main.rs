@@ -7,6 +7,7 @@
 //! - [`matrix`]: what must work whatever else the host does, once for each combination.
 //! - [`addresses`], [`uplinks`], [`tun`]: what the host looks like, and how that changes.
 //! - [`masquerade`], [`traffic`]: what passes and what does not. [`refusal`]: who is told of it.
+//! - [`ranges`]: many ports at once, and ports of both families.
 //! - [`mapping`]: from which port a container's UDP socket is seen.
 //! - [`localhost`]: ports for the host itself. [`ipv6`]: the other family. [`ipv6_to_ipv4`]: from one
 //!   to the other.
@@ -43,6 +44,7 @@ mod masquerade;
 mod matrix;
 mod picture;
 mod pieces;
+mod ranges;
 mod refusal;
 mod sctp;
 mod support;

@@ -9,6 +9,7 @@ mod fixtures;
 mod fragments;
 mod lending;
 mod model;
+mod ranges;
 mod sctp;
 
 #[path = "../../../portnat-common/tests/nat/support/mod.rs"]
@@ -22,7 +23,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use portnat::datapath::{AttachMode, Datapath, LoadOptions, UdpMapping, XdpMode};
 use portnat::lab::Namespace;
 use portnat::model::{Desired, PublishedPort};
-use portnat::spec::Protocol;
+use portnat::spec::{Ports, Protocol};
 use portnat_common::{Settings, Subnet, V6};
 use support::world::{TestFamily as _, World};
 
@@ -128,11 +129,25 @@ impl Host {
     }
 
     /// Publishes `port` at `address` for `target`.
-    fn publish(mut self, protocol: Protocol, address: &str, port: u16, target: &str) -> Self {
+    fn publish(self, protocol: Protocol, address: &str, port: u16, target: &str) -> Self {
+        self.publish_range(protocol, address, (port, port), target)
+    }
+
+    /// Publishes the ports from `first` to `last` for those from `target`'s on.
+    fn publish_range(
+        mut self,
+        protocol: Protocol,
+        address: &str,
+        (first, last): (u16, u16),
+        target: &str,
+    ) -> Self {
+        let port = |port| NonZeroU16::new(port).expect("not 0");
+        let (v4, v6) = (&self.desired.v4, &self.desired.v6);
+        let published = v4.ports().count() + v6.ports().count();
         let port = PublishedPort {
-            id: (self.desired.v4.published.len() + self.desired.v6.published.len()) as u32 + 1,
+            id: published as u32 + 1,
             address: address.parse().expect("an address"),
-            port: NonZeroU16::new(port).expect("not 0"),
+            ports: Ports::new(port(first), port(last)).expect("in order"),
             protocol,
             target: target.parse().expect("an address and a port"),
         };

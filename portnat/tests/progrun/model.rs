@@ -217,7 +217,7 @@ impl<F: TestFamily<Address: FlowTable>> Both<F> {
             desired.publish(&PublishedPort {
                 id,
                 address: at.ip(),
-                port: NonZeroU16::new(at.port()).expect("not 0"),
+                ports: NonZeroU16::new(at.port()).expect("not 0").into(),
                 protocol: match slot.protocol {
                     protocol::TCP => Protocol::Tcp,
                     protocol::SCTP => Protocol::Sctp,

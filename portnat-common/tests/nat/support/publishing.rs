@@ -13,8 +13,24 @@ impl<F: TestFamily> Hosts<F> {
     pub(crate) fn publish(mut self, protocol: u8, address: &str, port: u16, target: &str) -> Self {
         let address = address.parse().expect("an address");
         let target = target.parse().expect("an address and a port");
-        let port_id = self.published.len() as u32 + 1;
+        let port_id = self.next_id();
         self.publish_as(port_id, protocol, SocketAddr::new(address, port), target);
+        self
+    }
+
+    /// Publishes the ports from `first` to `last` for those from `target`'s on.
+    pub(crate) fn publish_range(
+        mut self,
+        protocol: u8,
+        address: &str,
+        (first, last): (u16, u16),
+        target: &str,
+    ) -> Self {
+        let at = SocketAddr::new(address.parse().expect("an address"), first);
+        let target = target.parse().expect("an address and a port");
+        let value = Self::value(self.next_id(), at, target);
+        self.ranges.insert(Self::key(protocol, at), (last, value));
+        self.published_have_changed();
         self
     }
 
@@ -26,12 +42,7 @@ impl<F: TestFamily> Hosts<F> {
         at: SocketAddr,
         target: SocketAddr,
     ) {
-        let value = Published {
-            target: F::address(target.ip()).widen(),
-            port_id,
-            target_port: target.port(),
-            padding: 0,
-        };
+        let value = Self::value(port_id, at, target);
         self.published.insert(Self::key(protocol, at), value);
         self.published_have_changed();
     }
@@ -40,6 +51,39 @@ impl<F: TestFamily> Hosts<F> {
     pub(crate) fn unpublish(&mut self, protocol: u8, at: SocketAddr) {
         self.published.remove(&Self::key(protocol, at));
         self.published_have_changed();
+    }
+
+    /// The range that a port is in, found by looking at each.
+    pub(super) fn range_at(&self, key: &PublishedKey<F::Address>) -> Option<&Published> {
+        let mut ranges = self.ranges.iter().filter(|(first, (last, _))| {
+            (first.address, first.protocol) == (key.address, key.protocol)
+                && (first.port..=*last).contains(&key.port)
+        });
+        ranges.next().map(|(_, (_, value))| value)
+    }
+
+    /// The first range that leads to a target, the other way round.
+    pub(super) fn range_back(&self, key: &PublishedKey<F::Address>) -> Option<&Published> {
+        let found = self.ranges.iter().find(|(first, (last, value))| {
+            let end = value.target_port_of(*last);
+            (F::Address::narrow(&value.target), first.protocol) == (key.address, key.protocol)
+                && (value.target_port..=end).contains(&key.port)
+        });
+        // Leaked, as flows are: it is asked for by reference.
+        found.map(|(first, (_, value))| &*Box::leak(Box::new(value.back(first).1)))
+    }
+
+    fn next_id(&self) -> u32 {
+        (self.published.len() + self.ranges.len()) as u32 + 1
+    }
+
+    fn value(port_id: u32, at: SocketAddr, target: SocketAddr) -> Published {
+        Published {
+            target: F::address(target.ip()).widen(),
+            port_id,
+            target_port: target.port(),
+            port: at.port(),
+        }
     }
 
     fn key(protocol: u8, at: SocketAddr) -> PublishedKey<F::Address> {
@@ -62,13 +106,25 @@ impl<F: TestFamily> Hosts<F> {
             let (back_key, back) = value.back(key);
             // Of several ports the first speaks for the target.
             self.published_back.entry(back_key).or_insert(back);
+        }
+        let alone = self
+            .published
+            .iter()
+            .map(|(key, value)| (key, key.port, value));
+        let ranges = self
+            .ranges
+            .iter()
+            .map(|(key, (last, value))| (key, *last, value));
+        for (key, last, value) in alone.chain(ranges) {
             if key.address != F::Address::ANY {
                 *self.roles.entry(key.address).or_default() |= role::PUBLISHED;
             }
             let target = F::Address::narrow(&value.target);
             *self.roles.entry(target).or_default() |= role::TARGET;
-            let (word, bit) = bitmap_position(key.protocol, key.port);
-            *self.bitmap.entry(word).or_default() |= bit;
+            for port in key.port..=last {
+                let (word, bit) = bitmap_position(key.protocol, port);
+                *self.bitmap.entry(word).or_default() |= bit;
+            }
         }
     }
 }

@@ -128,6 +128,10 @@ impl Tables<V4> for Racing<'_> {
         self.world().published(key)
     }
 
+    fn published_range(&self, key: &PublishedKey<Ip4>) -> Option<&Published> {
+        self.world().published_range(key)
+    }
+
     fn published_back(&self, key: &PublishedKey<Ip4>) -> Option<&Published> {
         self.world().published_back(key)
     }

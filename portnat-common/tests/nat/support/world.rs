@@ -38,6 +38,8 @@ pub(crate) struct Hosts<F: TestFamily> {
     totals: RefCell<BTreeMap<u32, Total>>,
     pub(super) published: BTreeMap<PublishedKey<F::Address>, Published>,
     pub(super) published_back: BTreeMap<PublishedKey<F::Address>, Published>,
+    /// Ranges by their first port, each with its last.
+    pub(super) ranges: BTreeMap<PublishedKey<F::Address>, (u16, Published)>,
     pub(super) bitmap: BTreeMap<u32, u64>,
     /// Protocols and ports that the host has sockets on.
     pub(crate) sockets: BTreeSet<(u8, u16)>,
@@ -123,6 +125,7 @@ impl<F: TestFamily> Hosts<F> {
             containers_capacity: 1 << 20,
             published: BTreeMap::new(),
             published_back: BTreeMap::new(),
+            ranges: BTreeMap::new(),
             bitmap: BTreeMap::new(),
             sockets: BTreeSet::new(),
             roles: F::OWN.map(|own| (F::address(own), role::HOST)).into(),

@@ -131,7 +131,7 @@ fn load() -> Result<Datapath> {
         desired.publish(&PublishedPort {
             id,
             address: Ipv4Addr::UNSPECIFIED.into(),
-            port: NonZeroU16::new(PUBLISHED).context("is not 0")?,
+            ports: NonZeroU16::new(PUBLISHED).context("is not 0")?.into(),
             protocol,
             target: (CONTAINER, INSIDE).into(),
         });

@@ -3,7 +3,7 @@ use std::num::NonZeroU16;
 
 use super::*;
 use crate::flows::{Ends, Traffic};
-use crate::spec::Protocol;
+use crate::spec::{Ports, Protocol};
 
 fn ends(source: &str, destination: &str) -> Ends {
     let [source, destination]: [SocketAddr; 2] =
@@ -16,14 +16,15 @@ fn ends(source: &str, destination: &str) -> Ends {
     }
 }
 
-/// A client's flow through the published port 8080, and a container's to the outside.
+/// A client's flow through port 8080 of the published 8070-8089, and a container's to the outside.
 fn flows() -> [(ListedFlow, Option<PublishedPort>); 2] {
+    let port = |port| NonZeroU16::new(port).expect("not 0");
     let port = PublishedPort {
         id: 1,
         address: std::net::Ipv4Addr::UNSPECIFIED.into(),
-        port: NonZeroU16::new(8080).expect("not 0"),
+        ports: Ports::from_first(port(8070), port(20)).expect("there is room"),
         protocol: Protocol::Tcp,
-        target: "172.17.0.2:80".parse().expect("an address"),
+        target: "172.17.0.2:70".parse().expect("an address"),
     };
     let published = ListedFlow {
         protocol: Transport(6),
@@ -64,6 +65,8 @@ fn by_the_published_port() {
         ("8080", PUBLISHED),
         ("8080/tcp", PUBLISHED),
         ("8080/udp", NEITHER),
+        // Of the range, but not this flow's.
+        ("8081", NEITHER),
         ("80", NEITHER),
         ("0.0.0.0:8080", PUBLISHED),
         ("192.0.2.1:8080/TCP", PUBLISHED),

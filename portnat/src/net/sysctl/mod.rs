@@ -3,6 +3,7 @@
 mod conf;
 mod conntrack;
 mod forwarding;
+mod ipv6;
 mod loopback;
 mod port_range;
 mod reserved_ports;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use super::NetError;
 use super::error::reason;
 use conf::Conf;
+pub use ipv6::has_ipv6;
 pub use port_range::local_port_range;
 pub use reserved_ports::local_reserved_ports;
 use verdict::{Verdict, verdict};

@@ -154,8 +154,13 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         self.published.get(key)
     }
 
+    fn published_range(&self, key: &PublishedKey<F::Address>) -> Option<&Published> {
+        self.range_at(key)
+    }
+
     fn published_back(&self, key: &PublishedKey<F::Address>) -> Option<&Published> {
-        self.published_back.get(key)
+        let alone = self.published_back.get(key);
+        alone.or_else(|| self.range_back(key))
     }
 
     fn is_in_use(&self, tuple: &Tuple<F::Address>) -> bool {
