@@ -29,6 +29,7 @@ pub mod nat;
 pub mod packet;
 pub mod ports;
 pub mod published;
+pub mod reserved;
 pub mod settings;
 pub mod signals;
 pub mod subnet;
@@ -46,6 +47,7 @@ pub use fragment::{Datagram, DatagramKey, DatagramRecord, First, Fragments, Wait
 pub use mapping::{Endpoint, MappingKey, Owner, OwnerRecord};
 pub use packet::{Bytes, Convertible, Packet};
 pub use published::{Published, PublishedKey, Total};
+pub use reserved::ReservedRange;
 pub use settings::{Lifetimes, Settings, Ticks};
 pub use signals::Signals;
 pub use subnet::Subnet;

@@ -16,11 +16,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use crate::control::{Request, Server, Socket};
-use crate::datapath::{Datapath, DatapathError, LoadOptions};
-use crate::model::{Desired, FastPath, Intent, Role, Timeout, UplinkBridges, allocate};
+use crate::datapath::{BindHook, Datapath, DatapathError, LoadOptions};
+use crate::model::{Desired, FastPath, Intent, Role, Sticky, Timeout, UplinkBridges, allocate};
 use crate::net::{
-    NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range,
-    local_reserved_ports, remove_clsact, snapshot, ticks_per_second,
+    Guard, NetError, Reservation, Reserver, Singleton, Snapshot, Sysctls, Watcher,
+    local_port_range, local_reserved_ports, remove_clsact, snapshot, ticks_per_second,
 };
 use crate::report::Report;
 use crate::spec::PublishSpec;
@@ -54,6 +54,10 @@ const REFUSALS: [(DropReason, &str, &str); 2] = [
 pub struct Config {
     /// The ports to publish.
     pub publish: Vec<PublishSpec>,
+    /// Whether ports are published that a process of the host has.
+    pub force: bool,
+    /// Where it is kept which ephemeral ports were given; `None` for nowhere.
+    pub state: Option<PathBuf>,
     /// What else the user asked for; `published` and `fast` are filled in.
     pub intent: Intent,
     /// Which packets go past the host's stack.
@@ -118,7 +122,15 @@ impl Daemon {
             FastPath::Off
         };
         intent.fast = fast_path != FastPath::Off;
-        let (published, reservations) = allocate(&config.publish, local_ports)?;
+        let reserver = Reserver::new(|| Ok(Box::new(BindHook::of_all()?) as Box<dyn Guard>));
+        let mut sticky = config.state.map_or_else(Sticky::forgetful, Sticky::within);
+        let (published, reservations) = allocate(
+            &config.publish,
+            local_ports,
+            &reserver,
+            &mut sticky,
+            config.force,
+        )?;
         intent.published = published;
         intent.check(&host)?;
         if reservations.iter().any(|port| !port.is_held()) {

@@ -6,6 +6,7 @@
 //! everything.
 
 mod attach;
+mod bind_hook;
 mod error;
 mod flows;
 mod load;
@@ -15,6 +16,7 @@ mod reader;
 mod tables;
 
 pub use attach::{AttachMode, Hook};
+pub use bind_hook::BindHook;
 pub use error::DatapathError;
 pub use flows::{FlowTable, Flows, PortTotals, add_living};
 pub use load::{Datapath, LoadOptions, UdpMapping};

@@ -4,6 +4,7 @@
 mod fast_path;
 mod mark;
 mod published;
+mod sticky;
 mod tables;
 mod timeout;
 mod uplink_bridges;
@@ -20,6 +21,7 @@ use crate::net::{Link, LinkLayer, NetError, Snapshot};
 pub use fast_path::FastPath;
 pub use mark::Mark;
 pub use published::{PublishError, PublishedPort, allocate};
+pub use sticky::Sticky;
 pub use tables::{Prefix, Tables};
 pub use timeout::Timeout;
 pub use uplink_bridges::UplinkBridges;

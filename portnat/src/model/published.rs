@@ -1,11 +1,12 @@
 //! Published ports: from specs to ports of this host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 
-use crate::net::{Reservation, ReserveError, reserve, reserve_ephemeral};
+use super::Sticky;
+use crate::net::{PortRange, Reservation, ReserveError, Reserver};
 use crate::spec::{Protocol, PublishSpec};
 
 /// A port of the host that leads to a target.
@@ -79,18 +80,24 @@ impl fmt::Display for PublishedPort {
 
 /// Gives each spec its port of the host and holds it, so that no process of the host can bind it
 /// meanwhile. Exact ports come before ephemeral ones, as with Docker; the result is in the order of
-/// the specs.
+/// the specs. With `force` ports are published that a process has. An ephemeral port is the one that
+/// the spec had before, if that is free, and else none that another had.
 ///
 /// # Errors
 /// Two specs want the same port, or a process has it. No port is held then.
 pub fn allocate(
     specs: &[PublishSpec],
     ephemeral: (u16, u16),
+    reserver: &Reserver,
+    sticky: &mut Sticky,
+    force: bool,
 ) -> Result<(Vec<PublishedPort>, Vec<Reservation>), PublishError> {
     let mut ports: BTreeMap<usize, PublishedPort> = BTreeMap::new();
     let mut held = Vec::new();
     let mut order: Vec<_> = specs.iter().enumerate().collect();
-    order.sort_by_key(|(_, spec)| spec.host_port.is_none());
+    let remembered = sticky.recall(specs);
+    let anothers = sticky.ports();
+    order.sort_by_key(|(number, spec)| (spec.host_port.is_none(), remembered[*number].is_none()));
     for (number, spec) in order {
         let address = host_address(spec);
         let protocol = spec.protocol;
@@ -111,7 +118,8 @@ pub fn allocate(
                         other: specs[*other].to_string(),
                     });
                 }
-                held.push(reserve(address, port, protocol).map_err(failed)?);
+                let wanted = PortRange::single(address, port, protocol);
+                held.push(reserver.reserve(wanted, force).map_err(failed)?);
                 port
             }
             None => {
@@ -122,8 +130,13 @@ pub fn allocate(
                             .any(|other| other.overlaps(address, port, protocol))
                     })
                 };
-                let (port, reservation) =
-                    reserve_ephemeral(address, protocol, ephemeral, &taken).map_err(failed)?;
+                let had = remembered[number];
+                let reserve = |range, taken: &dyn Fn(u16) -> bool| {
+                    reserver.reserve_ephemeral(address, protocol, range, taken)
+                };
+                let reservation =
+                    again_or_any(reserve, had, ephemeral, &taken, &anothers).map_err(failed)?;
+                let port = reservation.ports().first;
                 held.push(reservation);
                 port
             }
@@ -141,7 +154,27 @@ pub fn allocate(
             },
         );
     }
+    sticky.remember(specs, ports.values().map(|published| published.port));
     Ok((ports.into_values().collect(), held))
+}
+
+/// Reserves the port that was `had` before, if it is free; else the first of a range that is neither
+/// taken nor was another's, if there is one; else any that is not taken.
+fn again_or_any(
+    reserve: impl Fn((u16, u16), &dyn Fn(u16) -> bool) -> Result<Reservation, ReserveError>,
+    had: Option<NonZeroU16>,
+    range: (u16, u16),
+    taken: &dyn Fn(u16) -> bool,
+    anothers: &HashSet<u16>,
+) -> Result<Reservation, ReserveError> {
+    let again = had.map(|port| reserve((port.get(), port.get()), taken));
+    if let Some(Ok(reservation)) = again {
+        return Ok(reservation);
+    }
+    match reserve(range, &|port| taken(port) || anothers.contains(&port)) {
+        Err(ReserveError::Exhausted) => reserve(range, taken),
+        result => result,
+    }
 }
 
 /// The host's address of a spec: by default every one of the target's family.
@@ -156,6 +189,20 @@ fn host_address(spec: &PublishSpec) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::GuardError;
+
+    /// Without a memory, and with nobody to guard large ranges.
+    fn allocate(
+        specs: &[PublishSpec],
+        ephemeral: (u16, u16),
+    ) -> Result<(Vec<PublishedPort>, Vec<Reservation>), PublishError> {
+        let mut sticky = Sticky::forgetful();
+        super::allocate(specs, ephemeral, &reserver(), &mut sticky, false)
+    }
+
+    fn reserver() -> Reserver {
+        Reserver::new(|| Err(GuardError("there is none".to_owned())))
+    }
 
     fn specs(texts: &[&str]) -> Vec<PublishSpec> {
         texts.iter().map(|text| text.parse().expect(text)).collect()
@@ -217,5 +264,30 @@ mod tests {
         ]);
         let (ports, _) = allocate(&specs, (50_000, 50_100)).expect("there are free ones");
         assert_eq!((ports[0].port.get(), ports[1].port.get()), (50_001, 50_000));
+    }
+
+    #[test]
+    fn an_ephemeral_port_is_the_one_that_it_was() {
+        let mut sticky = Sticky::forgetful();
+        let mut ports = |texts: &[&str], range| {
+            let specs = specs(texts);
+            let allocated = super::allocate(&specs, range, &reserver(), &mut sticky, false);
+            let (ports, _held) = allocated.expect("there are free ones");
+            ports.iter().map(|port| port.port.get()).collect::<Vec<_>>()
+        };
+        let (web, dns) = ("198.51.100.6::80@172.17.0.2", "198.51.100.6::53@172.17.0.2");
+        let range = (50_000, 50_002);
+        assert_eq!(ports(&[web, dns], range), [50_000, 50_001]);
+        assert_eq!(ports(&[dns], range), [50_001]);
+        // It is left to whom it was given, while there are others.
+        let new = "198.51.100.6::81@172.17.0.2";
+        assert_eq!(ports(&[new, web], range), [50_002, 50_000]);
+        let newer = "198.51.100.6::82@172.17.0.2";
+        assert_eq!(ports(&[newer], range), [50_000]);
+        // Somebody has it now.
+        assert_eq!(
+            ports(&[newer, "198.51.100.6:50001:80@172.17.0.2", dns], range),
+            [50_000, 50_001, 50_002]
+        );
     }
 }

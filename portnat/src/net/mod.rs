@@ -7,7 +7,7 @@
 //! | which links, addresses, default routes and ingress queueing disciplines there are | [`snapshot()`], [`Snapshot`], [`Link`] |
 //! | when any of that changes, queueing disciplines aside | [`Watcher`] |
 //! | let a link forward, and undo it | [`Sysctls`] |
-//! | keep a host port from everyone else | [`reserve()`], [`reserve_ephemeral()`] |
+//! | keep host ports from everyone else | [`Reserver`] |
 //! | be the only portnat here | [`Singleton`] |
 //! | read the kernel's clock as BPF sees it | [`ticks_per_second()`] |
 
@@ -27,7 +27,10 @@ pub use clsact::remove_clsact;
 pub use dump::snapshot;
 pub use error::NetError;
 pub use link::{Address, Link, LinkKind, LinkLayer, Scope};
-pub use reserve::{Reservation, ReserveError, reserve, reserve_ephemeral};
+pub use reserve::{
+    Guard, GuardError, Holder, MOST_SOCKETS, Owner, PortRange, Reservation, ReserveError, Reserver,
+    Tenure,
+};
 pub use single::Singleton;
 pub use snapshot::Snapshot;
 pub use sysctl::{Sysctls, local_port_range, local_reserved_ports};

@@ -11,6 +11,7 @@
 //! - [`localhost`]: ports for the host itself. [`ipv6`]: the other family. [`ipv6_to_ipv4`]: from one
 //!   to the other.
 //! - [`sctp`]: a protocol that is spoken by hand.
+//! - [`reserve`]: whose a port is, told by [`tenant`]s of the host.
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
 //! - [`fragments`]: datagrams in fragments, of which some do not come.
@@ -43,8 +44,10 @@ mod matrix;
 mod picture;
 mod pieces;
 mod refusal;
+mod reserve;
 mod sctp;
 mod support;
+mod tenant;
 mod traffic;
 mod tun;
 mod uplinks;

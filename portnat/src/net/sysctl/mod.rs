@@ -20,6 +20,7 @@ use super::NetError;
 use super::error::reason;
 use conf::Conf;
 pub use port_range::local_port_range;
+pub(super) use reserved_ports::ReservedPorts;
 pub use reserved_ports::local_reserved_ports;
 use verdict::{Verdict, verdict};
 
