@@ -1,6 +1,6 @@
-//! Brings the eBPF object to where the library embeds it from.
+//! Brings the eBPF objects to where the library embeds them from.
 //!
-//! `cargo xtask build` makes the object: a build script that did would need a second compiler and a
+//! `cargo xtask build` makes them: a build script that did would need a second compiler and a
 //! linker on every machine that only wants to `cargo check`.
 
 use std::{
@@ -9,25 +9,30 @@ use std::{
     process,
 };
 
-/// Set by .cargo/config.toml.
-const OBJECT: &str = "PORTNAT_EBPF_OBJECT";
+/// Set by .cargo/config.toml; each with the object's name.
+const OBJECTS: [(&str, &str); 2] = [
+    ("PORTNAT_EBPF_OBJECT", "portnat-ebpf"),
+    ("PORTNAT_BIND_OBJECT", "portnat-bind-ebpf"),
+];
 
 fn main() {
-    println!("cargo::rerun-if-env-changed={OBJECT}");
-    if let Err(complaint) = embed() {
-        eprintln!("{complaint}");
-        process::exit(1);
+    for (variable, name) in OBJECTS {
+        println!("cargo::rerun-if-env-changed={variable}");
+        if let Err(complaint) = embed(variable, name) {
+            eprintln!("{complaint}");
+            process::exit(1);
+        }
     }
 }
 
-fn embed() -> Result<(), String> {
-    let object = env::var_os(OBJECT).map(PathBuf::from).unwrap_or_default();
+fn embed(variable: &str, name: &str) -> Result<(), String> {
+    let object = env::var_os(variable).map(PathBuf::from).unwrap_or_default();
     println!("cargo::rerun-if-changed={}", object.display());
     if !object.is_file() {
-        return Err("the eBPF object is missing: run `cargo xtask build`".to_owned());
+        return Err("an eBPF object is missing: run `cargo xtask build`".to_owned());
     }
     let out_dir = env::var_os("OUT_DIR").ok_or("no OUT_DIR: cargo runs this, nobody else")?;
-    let copy = Path::new(&out_dir).join("portnat-ebpf");
+    let copy = Path::new(&out_dir).join(name);
     fs::copy(&object, &copy).map(drop).map_err(|error| {
         format!(
             "cannot copy {} to {}: {error}",

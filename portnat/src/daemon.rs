@@ -18,11 +18,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use crate::control::{Request, Server, Socket};
-use crate::datapath::{Datapath, DatapathError, LoadOptions};
-use crate::model::{Allocator, Desired, FastPath, HostPorts, Intent, Role, Timeout, UplinkBridges};
+use crate::datapath::{BindHook, Datapath, DatapathError, LoadOptions};
+use crate::model::{
+    Allocator, Desired, FastPath, HostPorts, Intent, Role, Sticky, Timeout, UplinkBridges,
+};
 use crate::net::{
-    NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, has_ipv6, local_port_range,
-    local_reserved_ports, remove_clsact, reserve_range, snapshot, ticks_per_second,
+    Guard, NetError, Reservation, Reserver, Singleton, Snapshot, Sysctls, Watcher, has_ipv6,
+    local_port_range, local_reserved_ports, remove_clsact, snapshot, ticks_per_second,
 };
 use crate::report::Report;
 use crate::spec::PublishSpec;
@@ -44,6 +46,10 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub struct Config {
     /// The ports to publish.
     pub publish: Vec<PublishSpec>,
+    /// Whether ports are published that a process of the host has.
+    pub force: bool,
+    /// Where it is kept which ephemeral ports were given; `None` for nowhere.
+    pub state: Option<PathBuf>,
     /// What else the user asked for; `published` and `fast` are filled in.
     pub intent: Intent,
     /// Which packets go past the host's stack.
@@ -82,7 +88,7 @@ pub struct Daemon {
     server: Option<Server>,
     /// What comes by it.
     requests: mpsc::Receiver<Request>,
-    _reservations: Vec<Vec<Reservation>>,
+    _reservations: Vec<Reservation>,
     _singleton: Singleton,
 }
 
@@ -114,15 +120,21 @@ impl Daemon {
             reserved: local_reserved_ports()?,
             ipv6: has_ipv6(),
         };
+        let reserver = Reserver::new(|| Ok(Box::new(BindHook::of_all()?) as Box<dyn Guard>));
+        let mut sticky = config.state.map_or_else(Sticky::forgetful, Sticky::within);
+        let mut allocator = Allocator::remembering(sticky.given());
         let allocated =
-            Allocator::default().allocate(&config.publish, &[], &ports, &mut reserve_range)?;
+            allocator.allocate(&config.publish, &[], &ports, &mut |ports, choice| {
+                reserver.reserve(ports, choice, config.force)
+            })?;
+        sticky.remember(&allocator.ephemeral(&config.publish));
         let (published, reservations): (_, Vec<_>) = allocated
             .into_iter()
             .map(|allocated| (allocated.port, allocated.held))
             .unzip();
         intent.published = published;
         intent.check(&host)?;
-        if reservations.iter().flatten().any(|port| !port.is_held()) {
+        if reservations.iter().any(|port| !port.is_held()) {
             info!("this kernel has no SCTP sockets: published SCTP ports are not reserved");
         }
 

@@ -113,6 +113,8 @@ impl HostDaemon {
                 .iter()
                 .map(|spec| spec.parse())
                 .collect::<Result<_, _>>()?,
+            force: false,
+            state: None,
             intent: Intent::default(),
             fast_path: FastPath::default(),
             timeouts: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -26,6 +27,15 @@ use crate::spec::SpecError;
 pub(super) struct Args {
     #[command(flatten)]
     publishing: Publishing,
+
+    /// Publish also ports that a process of the host has: what comes for them from then on goes to the
+    /// targets.
+    #[arg(long)]
+    force: bool,
+
+    /// Where it is kept which ephemeral ports were given, so that they stay the same.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/portnat")]
+    state: PathBuf,
 
     /// An interface to the outside [default: all but lo, bridges without a default route, and
     /// ports of other interfaces]. May be given several times.
@@ -98,6 +108,8 @@ impl Args {
     fn config(self) -> Result<Config, SpecError> {
         Ok(Config {
             publish: self.publishing.specs()?,
+            force: self.force,
+            state: Some(self.state),
             intent: Intent {
                 uplinks: self.uplinks,
                 bridges: self.bridges,

@@ -6,6 +6,7 @@
 //! everything.
 
 mod attach;
+mod bind_hook;
 mod error;
 mod fill;
 mod flows;
@@ -17,6 +18,7 @@ mod tables;
 mod xdp;
 
 pub use attach::{AttachMode, Hook};
+pub use bind_hook::BindHook;
 pub use error::DatapathError;
 pub use flows::{FlowTable, Flows, PortTotals, add_living};
 pub use load::{Datapath, LoadOptions, UdpMapping};

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use super::PublishedPort;
 use super::port_set::PortSet;
-use crate::net::ReserveError;
+use crate::net::{Choice, PortRange, ReserveError};
 use crate::spec::{Ports, Protocol, PublishSpec};
 
 /// How often it may turn out that a process has the port that was chosen, before a spec that leaves
@@ -77,10 +77,22 @@ pub enum PublishError {
 }
 
 impl Allocator {
-    /// The ephemeral ports of a spec as they were given before this process began; it gets them again
-    /// if they are free.
-    pub fn remember(&mut self, spec: PublishSpec, ports: Vec<Ports>) {
-        self.remembered.insert(spec, ports);
+    /// One that knows which ephemeral ports specs had before; they get them again if they are free, and
+    /// others get them last.
+    #[must_use]
+    pub fn remembering(given: impl IntoIterator<Item = (PublishSpec, Vec<Ports>)>) -> Self {
+        Allocator {
+            remembered: given.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The ephemeral ports that these specs have, as they were given last.
+    #[must_use]
+    pub fn ephemeral(&self, specs: &[PublishSpec]) -> Vec<(PublishSpec, Vec<Ports>)> {
+        let has = |spec: &PublishSpec| Some((*spec, self.remembered.get(spec)?.clone()));
+        let ephemeral = specs.iter().filter(|spec| spec.host_ports.is_none());
+        ephemeral.filter_map(has).collect()
     }
 
     /// Gives each spec its ports of the host, none of which is among those that are `taken`, and has
@@ -96,7 +108,7 @@ impl Allocator {
         specs: &[PublishSpec],
         taken: &[PublishedPort],
         host: &HostPorts,
-        reserve: &mut dyn FnMut(IpAddr, Ports, Protocol) -> Result<R, ReserveError>,
+        reserve: &mut dyn FnMut(PortRange, Choice) -> Result<R, ReserveError>,
     ) -> Result<Vec<Allocated<R>>, PublishError> {
         let mut order: Vec<_> = (0..specs.len()).collect();
         order.sort_by_key(|number| rank(&specs[*number]));
@@ -146,7 +158,7 @@ struct Round<'a, R> {
     specs: &'a [PublishSpec],
     taken: &'a [PublishedPort],
     host: &'a HostPorts,
-    reserve: &'a mut dyn FnMut(IpAddr, Ports, Protocol) -> Result<R, ReserveError>,
+    reserve: &'a mut dyn FnMut(PortRange, Choice) -> Result<R, ReserveError>,
     given: Vec<Allocated<R>>,
     allocator: Allocator,
 }
@@ -247,6 +259,10 @@ impl<R> Round<'_, R> {
         for (first, last) in &self.host.reserved {
             unavailable.insert(*first, *last);
         }
+        let mut anothers = PortSet::new();
+        for row in self.allocator.remembered.values().flatten() {
+            anothers.insert(row.first().get(), row.last().get());
+        }
         let range = self.host.ephemeral;
         let addresses = self.addresses(&spec);
         let whose = (addresses[0], spec.protocol);
@@ -257,7 +273,9 @@ impl<R> Round<'_, R> {
         while let (Some(count), Some(container)) = (NonZeroU16::new(wanted), NonZeroU16::new(next))
         {
             let last = self.allocator.last.get(&whose).copied();
-            let row = free_row(&unavailable, range, last, count).ok_or(ReserveError::Exhausted)?;
+            let row = free_row(&unavailable.with(&anothers), range, last, count)
+                .or_else(|| free_row(&unavailable, range, last, count))
+                .ok_or(ReserveError::Exhausted)?;
             match self.hold(number, &addresses, row, container) {
                 Ok(()) => {
                     let (first, last) = (row.first().get(), row.last().get());
@@ -315,9 +333,19 @@ impl<R> Round<'_, R> {
     ) -> Result<(), ReserveError> {
         let spec = &self.specs[number];
         let target = SocketAddr::new(spec.target, container.get());
+        let choice = match spec.host_ports {
+            Some(_) if spec.pool().is_none() => Choice::Theirs,
+            _ => Choice::Ours,
+        };
         let mut given = Vec::new();
         for address in addresses.iter().copied() {
-            let held = (self.reserve)(address, ports, spec.protocol)?;
+            let wanted = PortRange {
+                address,
+                first: ports.first(),
+                last: ports.last(),
+                protocol: spec.protocol,
+            };
+            let held = (self.reserve)(wanted, choice)?;
             let port = PublishedPort {
                 id: 0,
                 address,

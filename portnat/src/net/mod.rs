@@ -9,7 +9,7 @@
 //! | let a link forward, and undo it | [`Sysctls`] |
 //! | which devices take frames of which the host has made no packets | [`frame_takers()`] |
 //! | switch GRO on at a container's end of its link, and off again | [`FarEnd`], [`Feature`] |
-//! | keep a host port from everyone else | [`reserve()`], [`reserve_range()`] |
+//! | keep host ports from everyone else | [`Reserver`] |
 //! | be the only portnat here | [`Singleton`] |
 //! | read the kernel's clock as BPF sees it | [`ticks_per_second()`] |
 
@@ -35,7 +35,10 @@ pub use ethtool::Feature;
 pub use far_end::FarEnd;
 pub use frames::frame_takers;
 pub use link::{Address, Link, LinkKind, LinkLayer, Scope};
-pub use reserve::{Reservation, ReserveError, reserve, reserve_range};
+pub use reserve::{
+    Choice, Guard, GuardError, Holder, MOST_SOCKETS, Owner, PortRange, Reservation, ReserveError,
+    Reserver, Tenure,
+};
 pub use single::Singleton;
 pub use snapshot::Snapshot;
 pub use sysctl::{Sysctls, has_ipv6, local_port_range, local_reserved_ports};

@@ -1,7 +1,8 @@
 //! Ports in a row.
 
 use std::fmt;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, ParseIntError};
+use std::str::FromStr;
 
 /// The ports from one to another, both included; most often just one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +77,20 @@ impl From<NonZeroU16> for Ports {
     }
 }
 
+impl FromStr for Ports {
+    type Err = ParseIntError;
+
+    /// As they are displayed.
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last): (NonZeroU16, NonZeroU16) = (first.parse()?, last.parse()?);
+        Ok(Self {
+            first: first.min(last),
+            last: last.max(first),
+        })
+    }
+}
+
 /// `80`, or `80-90`.
 impl fmt::Display for Ports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,6 +119,8 @@ mod tests {
         assert_eq!(all.to_string(), "1-65535");
         let one = ports(80, 80).expect("in order");
         assert_eq!((one.count().get(), one.to_string()), (1, "80".to_owned()));
+        assert_eq!(("80".parse(), "1-65535".parse()), (Ok(one), Ok(all)));
+        assert!("".parse::<Ports>().is_err() && "0".parse::<Ports>().is_err());
         assert_eq!(ports(81, 80), None);
         assert_eq!(
             Ports::from_first(all.last(), all.first()),

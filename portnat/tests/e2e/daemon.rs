@@ -28,7 +28,7 @@ pub(crate) struct Daemon {
     said: Arc<Said>,
     /// How many lines of it were awaited already.
     heard: usize,
-    /// Where its control socket is, unless it was told otherwise.
+    /// Where its control socket and its state are, unless it was told otherwise.
     folder: Option<TempDir>,
 }
 
@@ -85,21 +85,23 @@ impl Daemon {
         daemon
     }
 
-    /// The same, without waiting for anything. The flow table is small and the control socket one of
-    /// its own unless told otherwise.
+    /// The same, without waiting for anything. The flow table is small, the control socket and the
+    /// state are its own, unless told otherwise.
     pub(crate) fn start(namespace: &Namespace, arguments: &[&str]) -> Self {
         let mut command = namespace.command(PORTNAT);
         command.arg("run").args(arguments);
         if !arguments.contains(&"--max-flows") {
             command.args(["--max-flows", "4096"]);
         }
-        let folder = (!arguments.contains(&"--socket")).then(|| {
-            let folder = tempfile::tempdir().expect("a directory");
+        let folder = tempfile::tempdir().expect("a directory");
+        if !arguments.contains(&"--socket") {
             command.arg("--socket").arg(folder.path().join(SOCKET));
-            folder
-        });
+        }
+        if !arguments.contains(&"--state") {
+            command.arg("--state").arg(folder.path());
+        }
         let mut daemon = Self::spawn(command);
-        daemon.folder = folder;
+        daemon.folder = Some(folder);
         daemon
     }
 

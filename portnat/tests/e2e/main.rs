@@ -13,6 +13,7 @@
 //!   to the other.
 //! - [`fast_path`], [`xdp`]: established flows go past the host's stack.
 //! - [`sctp`]: a protocol that is spoken by hand.
+//! - [`reserve`]: whose a port is, told by [`tenant`]s of the host.
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
 //! - [`fragments`]: datagrams in fragments, of which some do not come.
@@ -46,8 +47,10 @@ mod picture;
 mod pieces;
 mod ranges;
 mod refusal;
+mod reserve;
 mod sctp;
 mod support;
+mod tenant;
 mod traffic;
 mod tun;
 mod uplinks;

@@ -37,17 +37,16 @@ impl Host {
     fn publish(&mut self, texts: &[&str]) -> Result<Vec<String>, String> {
         let specs: Vec<PublishSpec> = texts.iter().map(|text| text.parse().expect(text)).collect();
         let busy = &self.busy;
-        let mut reserve = |address, ports: Ports, protocol| match ports
-            .iter()
-            .find(|port| busy.contains(&port.get()))
-        {
-            Some(port) => Err(ReserveError::Bind {
-                address: SocketAddr::new(address, port.get()),
-                protocol,
-                cause: io::Error::from_raw_os_error(nix::libc::EADDRINUSE),
-            }),
-            None => Ok(()),
-        };
+        let mut reserve =
+            |wanted: PortRange, _| match wanted.ports().find(|port| busy.contains(&port.get())) {
+                Some(port) => Err(ReserveError::Bind {
+                    address: wanted.at(port),
+                    protocol: wanted.protocol,
+                    cause: io::Error::from_raw_os_error(nix::libc::EADDRINUSE),
+                    holder: None,
+                }),
+                None => Ok(()),
+            };
         let given = self
             .allocator
             .allocate(&specs, &self.taken, &self.ports, &mut reserve)
@@ -325,14 +324,22 @@ fn a_spec_gets_its_ephemeral_ports_again() {
 
     // A new process is told, and somebody has one of them by now.
     let mut host = Host::without_ipv6();
-    let port = |port| Ports::from(NonZeroU16::new(port).expect("not 0"));
-    host.allocator
-        .remember("80@172.17.0.2".parse().expect("a spec"), vec![port(50_007)]);
-    host.allocator
-        .remember("81@172.17.0.2".parse().expect("a spec"), vec![port(50_008)]);
+    let had = [
+        ("80@172.17.0.2", "50007"),
+        ("81@172.17.0.2", "50008"),
+        ("82@172.17.0.2", "50000"),
+    ];
+    let had = had.map(|(spec, ports)| {
+        let ports = ports.parse().expect("ports");
+        (spec.parse().expect("a spec"), vec![ports])
+    });
+    host.allocator = Allocator::remembering(had);
     host.busy.insert(50_008);
     host.publishes("80@172.17.0.2", &["0.0.0.0:50007/tcp -> 172.17.0.2:80"]);
-    host.publishes("81@172.17.0.2", &["0.0.0.0:50000/tcp -> 172.17.0.2:81"]);
+    // Not the one that another may come back for.
+    host.publishes("81@172.17.0.2", &["0.0.0.0:50001/tcp -> 172.17.0.2:81"]);
+    host.ports.ephemeral = (50_000, 50_001);
+    host.publishes("83@172.17.0.2", &["0.0.0.0:50000/tcp -> 172.17.0.2:83"]);
 }
 
 #[test]

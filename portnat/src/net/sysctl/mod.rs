@@ -22,6 +22,7 @@ use super::error::reason;
 use conf::Conf;
 pub use ipv6::has_ipv6;
 pub use port_range::local_port_range;
+pub(super) use reserved_ports::ReservedPorts;
 pub use reserved_ports::local_reserved_ports;
 use verdict::{Verdict, verdict};
 

@@ -1,0 +1,249 @@
+//! Host ports that are portnat's while they are published.
+//!
+//! The dataplane takes packets to a published port before any socket could, so a server that bound
+//! the same port would start and never hear a thing. Holding the port makes that the error it
+//! should be, for either side.
+//!
+//! A few ports are held by a bound socket each, many by a [`Guard`] that refuses binds to them.
+
+mod error;
+mod guard;
+mod holders;
+mod range;
+mod sockets;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex};
+
+use nix::libc;
+use socket2::Socket;
+use tracing::{info, warn};
+
+pub use error::ReserveError;
+pub use guard::{Guard, GuardError};
+use guard::{Guarded, Post};
+use holders::holders;
+pub use holders::{Holder, Owner, Tenure};
+pub use range::PortRange;
+
+use crate::spec::Protocol;
+
+/// How many ports of a range are held by a socket each; a larger range is guarded. By then a socket a
+/// port costs as much as the guard does (ADR 18).
+pub const MOST_SOCKETS: usize = 256;
+
+/// Reserves host ports of one network namespace, that of the thread that uses it.
+pub struct Reserver {
+    post: Arc<Mutex<Post>>,
+}
+
+/// Host ports that nobody else can bind, free again on drop.
+///
+/// Some may be held by nothing: those of SCTP on a kernel without SCTP sockets, which nobody can bind
+/// either, Docker's own, and those that were reserved by force.
+#[derive(Debug)]
+#[must_use = "the ports are free again once this is dropped"]
+pub struct Reservation {
+    ports: PortRange,
+    hold: Hold,
+}
+
+/// What holds ports.
+#[derive(Debug)]
+enum Hold {
+    /// A socket each, for their names alone.
+    Sockets(#[expect(dead_code, reason = "they hold the ports")] Vec<Socket>),
+    /// The guard.
+    Guard(#[expect(dead_code, reason = "it holds the ports")] Guarded),
+    /// The kernel's want of such sockets.
+    Nothing,
+}
+
+/// Who has chosen ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The user has named them.
+    Theirs,
+    /// Any others would do as well.
+    Ours,
+}
+
+/// A port that somebody has.
+struct Conflict {
+    port: NonZeroU16,
+    holder: Option<Holder>,
+}
+
+impl Reservation {
+    /// The ports.
+    #[must_use]
+    pub fn ports(&self) -> &PortRange {
+        &self.ports
+    }
+
+    /// Whether the kernel has sockets of this protocol.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !matches!(self.hold, Hold::Nothing)
+    }
+}
+
+impl Reserver {
+    /// `recruit` makes the guard, which is asked for when the first large range comes.
+    pub fn new(recruit: impl Fn() -> Result<Box<dyn Guard>, GuardError> + Send + 'static) -> Self {
+        let post = Post::new(Box::new(recruit));
+        Self {
+            post: Arc::new(Mutex::new(post)),
+        }
+    }
+
+    /// Reserves ports of the host. The address need not be there yet.
+    ///
+    /// Of ports that the user has named, those that Docker holds for its containers are left to it; with
+    /// `force` so are all others that somebody has. Either is said.
+    ///
+    /// # Errors
+    ///
+    /// [`ReserveError::Bind`] for the first port that somebody has or that the kernel refuses otherwise.
+    pub fn reserve(
+        &self,
+        ports: PortRange,
+        choice: Choice,
+        force: bool,
+    ) -> Result<Reservation, ReserveError> {
+        // The hook does not see SCTP's sockets bind (`inet_bind` calls theirs before it).
+        let many = ports.count() > MOST_SOCKETS && ports.protocol != Protocol::Sctp;
+        let guarded = match many {
+            true => self.guard(&ports),
+            false => None,
+        };
+        let (hold, conflicts) = match guarded {
+            Some((guarded, conflicts)) => (Hold::Guard(guarded), conflicts),
+            None => bind(&ports)?,
+        };
+        match choice {
+            Choice::Theirs => judge(&ports, conflicts, force)?,
+            Choice::Ours => {
+                if let Some(first) = conflicts.into_iter().next() {
+                    let in_use = io::Error::from_raw_os_error(libc::EADDRINUSE);
+                    return Err(refused(&ports, first.port, in_use, first.holder));
+                }
+            }
+        }
+        Ok(Reservation { ports, hold })
+    }
+
+    /// Guards a range, if that can be done here; and who has ports of it.
+    fn guard(&self, ports: &PortRange) -> Option<(Guarded, Vec<Conflict>)> {
+        // Guarded first: who binds later is refused, who did before is listed.
+        let guarded = Guarded::new(&self.post, ports).and_then(|guarded| {
+            let found = holders(ports).map_err(|error| {
+                GuardError(format!("the kernel does not list its sockets: {error}"))
+            })?;
+            Ok((guarded, found))
+        });
+        match guarded {
+            Ok((guarded, found)) => {
+                // What is remembered of connections is in nobody's way here, and most hosts have some.
+                let conflicts = found
+                    .into_iter()
+                    .filter(|holder| holder.tenure != Tenure::TimeWait)
+                    .filter_map(|holder| {
+                        Some(Conflict {
+                            port: NonZeroU16::new(holder.address.port())?,
+                            holder: Some(holder),
+                        })
+                    });
+                Some((guarded, conflicts.collect()))
+            }
+            Err(error) => {
+                warn!("{ports} takes a socket for each port: binds cannot be refused: {error}");
+                None
+            }
+        }
+    }
+}
+
+/// Holds ports by a socket each; and who has those that cannot be held.
+fn bind(ports: &PortRange) -> Result<(Hold, Vec<Conflict>), ReserveError> {
+    let mut held = Vec::new();
+    let mut in_use = Vec::new();
+    for port in ports.ports() {
+        match sockets::bind(ports.at(port), ports.protocol) {
+            Ok(Some(socket)) => held.push(socket),
+            Ok(None) => return Ok((Hold::Nothing, Vec::new())),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => in_use.push(port),
+            Err(error) => return Err(refused(ports, port, error, None)),
+        }
+    }
+    let mut conflicts = Vec::new();
+    if !in_use.is_empty() {
+        let found = holders(ports).unwrap_or_else(|error| {
+            warn!("the kernel does not list its sockets: {error}");
+            Vec::new()
+        });
+        for port in in_use {
+            let holders = found.iter().filter(|has| has.address.port() == port.get());
+            let holders: Vec<_> = holders.cloned().map(Some).collect();
+            let holders = match holders.is_empty() {
+                true => vec![None],
+                false => holders,
+            };
+            conflicts.extend(holders.into_iter().map(|holder| Conflict { port, holder }));
+        }
+    }
+    Ok((Hold::Sockets(held), conflicts))
+}
+
+/// Whether ports can be published that somebody has, and who would have to know.
+fn judge(ports: &PortRange, conflicts: Vec<Conflict>, force: bool) -> Result<(), ReserveError> {
+    let (dockers, others): (Vec<_>, Vec<_>) = conflicts
+        .into_iter()
+        .partition(|conflict| conflict.holder.as_ref().is_some_and(Holder::is_dockers));
+    let said = |conflicts: &[Conflict]| {
+        let who = conflicts.first().map(|first| match &first.holder {
+            Some(holder) => holder.about(ports.at(first.port)),
+            None => "somebody holds it".to_owned(),
+        });
+        let more = match conflicts.len() {
+            0 | 1 => String::new(),
+            count => format!(", and {} more", count - 1),
+        };
+        format!("{}{more}", who.unwrap_or_default())
+    };
+    if let Some(first) = others.first() {
+        if !force {
+            let in_use = io::Error::from_raw_os_error(libc::EADDRINUSE);
+            return Err(refused(ports, first.port, in_use, first.holder.clone()));
+        }
+        warn!(
+            "publishing {ports} by force, though {}: what comes for it from now on goes to the target",
+            said(&others)
+        );
+    }
+    if !dockers.is_empty() {
+        info!(
+            "publishing {ports} beside Docker ({}), without reserving it",
+            said(&dockers)
+        );
+    }
+    Ok(())
+}
+
+fn refused(
+    ports: &PortRange,
+    port: NonZeroU16,
+    cause: io::Error,
+    holder: Option<Holder>,
+) -> ReserveError {
+    ReserveError::Bind {
+        address: SocketAddr::new(ports.address, port.get()),
+        protocol: ports.protocol,
+        cause,
+        holder: holder.map(Box::new),
+    }
+}
