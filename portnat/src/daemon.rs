@@ -2,6 +2,7 @@
 //! looks like, until it is told to stop.
 
 mod answer;
+mod ports;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,10 +18,10 @@ use tracing::{info, warn};
 
 use crate::control::{Request, Server, Socket};
 use crate::datapath::{Datapath, DatapathError, LoadOptions};
-use crate::model::{Allocator, Desired, FastPath, HostPorts, Intent, Role, Timeout, UplinkBridges};
+use crate::model::{Desired, FastPath, Intent, Role, Timeout, UplinkBridges};
 use crate::net::{
-    NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, has_ipv6, local_port_range,
-    local_reserved_ports, remove_clsact, reserve_range, snapshot, ticks_per_second,
+    NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range,
+    local_reserved_ports, remove_clsact, snapshot, ticks_per_second,
 };
 use crate::report::Report;
 use crate::spec::PublishSpec;
@@ -91,7 +92,7 @@ pub struct Daemon {
     server: Option<Server>,
     /// What comes by it.
     requests: mpsc::Receiver<Request>,
-    _reservations: Vec<Vec<Reservation>>,
+    _reservations: Vec<Reservation>,
     _singleton: Singleton,
 }
 
@@ -118,22 +119,9 @@ impl Daemon {
             FastPath::Off
         };
         intent.fast = fast_path != FastPath::Off;
-        let ports = HostPorts {
-            ephemeral: local_ports,
-            reserved: local_reserved_ports()?,
-            ipv6: has_ipv6(),
-        };
-        let allocated =
-            Allocator::default().allocate(&config.publish, &[], &ports, &mut reserve_range)?;
-        let (published, reservations): (_, Vec<_>) = allocated
-            .into_iter()
-            .map(|allocated| (allocated.port, allocated.held))
-            .unzip();
+        let (published, reservations) = ports::allocate(&config.publish, local_ports)?;
         intent.published = published;
         intent.check(&host)?;
-        if reservations.iter().flatten().any(|port| !port.is_held()) {
-            info!("this kernel has no SCTP sockets: published SCTP ports are not reserved");
-        }
 
         let mut settings = Settings::new(hz.into(), local_ports);
         for timeout in &config.timeouts {

@@ -270,7 +270,7 @@ impl<R> Round<'_, R> {
                 }
                 Err(refusal) if refusal.is_in_use() && failures + 1 < ATTEMPTS => {
                     failures += 1;
-                    let port = refusal.port().filter(|port| row.contains(*port));
+                    let port = refused_port(&refusal).filter(|port| row.contains(*port));
                     let port = port.unwrap_or(row.first().get());
                     unavailable.insert(port, port);
                 }
@@ -358,6 +358,14 @@ impl<R> Round<'_, R> {
             }
         }
         unavailable
+    }
+}
+
+/// Which port could not be had, if it is one in particular.
+fn refused_port(refusal: &ReserveError) -> Option<u16> {
+    match refusal {
+        ReserveError::Bind { address, .. } => Some(address.port()),
+        ReserveError::Exhausted => None,
     }
 }
 
