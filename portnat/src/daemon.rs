@@ -3,6 +3,7 @@
 
 mod answer;
 mod frames;
+mod ports;
 mod refusals;
 
 use std::collections::BTreeMap;
@@ -18,13 +19,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use crate::control::{Request, Server, Socket};
-use crate::datapath::{BindHook, Datapath, DatapathError, LoadOptions};
-use crate::model::{
-    Allocator, Desired, FastPath, HostPorts, Intent, Role, Sticky, Timeout, UplinkBridges,
-};
+use crate::datapath::{Datapath, DatapathError, LoadOptions};
+use crate::model::{Desired, FastPath, Intent, Role, Timeout, UplinkBridges};
 use crate::net::{
-    Guard, NetError, Reservation, Reserver, Singleton, Snapshot, Sysctls, Watcher, has_ipv6,
-    local_port_range, local_reserved_ports, remove_clsact, snapshot, ticks_per_second,
+    NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range,
+    local_reserved_ports, remove_clsact, snapshot, ticks_per_second,
 };
 use crate::report::Report;
 use crate::spec::PublishSpec;
@@ -115,28 +114,10 @@ impl Daemon {
             FastPath::Off
         };
         intent.fast = fast_path != FastPath::Off;
-        let ports = HostPorts {
-            ephemeral: local_ports,
-            reserved: local_reserved_ports()?,
-            ipv6: has_ipv6(),
-        };
-        let reserver = Reserver::new(|| Ok(Box::new(BindHook::of_all()?) as Box<dyn Guard>));
-        let mut sticky = config.state.map_or_else(Sticky::forgetful, Sticky::within);
-        let mut allocator = Allocator::remembering(sticky.given());
-        let allocated =
-            allocator.allocate(&config.publish, &[], &ports, &mut |ports, choice| {
-                reserver.reserve(ports, choice, config.force)
-            })?;
-        sticky.remember(&allocator.ephemeral(&config.publish));
-        let (published, reservations): (_, Vec<_>) = allocated
-            .into_iter()
-            .map(|allocated| (allocated.port, allocated.held))
-            .unzip();
+        let (published, reservations) =
+            ports::allocate(&config.publish, local_ports, config.state, config.force)?;
         intent.published = published;
         intent.check(&host)?;
-        if reservations.iter().any(|port| !port.is_held()) {
-            info!("this kernel has no SCTP sockets: published SCTP ports are not reserved");
-        }
 
         let mut settings = Settings::new(hz.into(), local_ports);
         for timeout in &config.timeouts {

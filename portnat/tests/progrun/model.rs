@@ -9,7 +9,7 @@ use std::ops::Add;
 
 use portnat::datapath::FlowTable;
 use portnat::model::PublishedPort;
-use portnat::spec::Protocol;
+use portnat::spec::{Ports, Protocol};
 use portnat_common::flow::Direction;
 use portnat_common::nat::{self, Hook, Sight};
 use portnat_common::wire::sctp::chunk;
@@ -155,6 +155,9 @@ fn in_ipv6(address: SocketAddr) -> SocketAddr {
 /// A port of the [`SLOTS`] whose target has it in the pool.
 const COMES_AND_GOES: usize = 3;
 
+/// Those that are published in ranges.
+const RANGES: [usize; 2] = [2, 3];
+
 /// What was compared.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
@@ -201,34 +204,49 @@ impl<F: TestFamily<Address: FlowTable>> Both<F> {
         both
     }
 
-    /// Publishes a port, or no more.
+    /// Publishes a port, or no more; some in the middle of a range.
     fn toggle(&mut self, number: usize) {
         let ipv6 = F::OWN[0].is_ipv6();
         let slot = &SLOTS[number];
-        let (id, at) = (
-            number as u32 + 1,
-            SocketAddr::new(slot.address(ipv6), slot.port),
-        );
+        let id = number as u32 + 1;
+        let beside = u16::from(RANGES.contains(&number));
+        let at = SocketAddr::new(slot.address(ipv6), slot.port - beside);
+        let mut target = slot.target(ipv6);
+        let last = slot.port + beside;
+        target.set_port(target.port() - beside);
         self.published[number] = !self.published[number];
         let desired = &mut self.host.desired;
         if self.published[number] {
-            self.world
-                .publish_as(id, slot.protocol, at, slot.target(ipv6));
+            if beside == 0 {
+                self.world.publish_as(id, slot.protocol, at, target);
+            } else {
+                self.world
+                    .publish_range_as(id, slot.protocol, at, last, target);
+            }
+            let port = |port| NonZeroU16::new(port).expect("not 0");
             desired.publish(&PublishedPort {
                 id,
                 address: at.ip(),
-                ports: NonZeroU16::new(at.port()).expect("not 0").into(),
+                ports: Ports::new(port(at.port()), port(last)).expect("in order"),
                 protocol: match slot.protocol {
                     protocol::TCP => Protocol::Tcp,
                     protocol::SCTP => Protocol::Sctp,
                     _ => Protocol::Udp,
                 },
-                target: slot.target(ipv6),
+                target,
             });
         } else {
             self.world.unpublish(slot.protocol, at);
             desired.v4.published.retain(|_, port| port.port_id != id);
             desired.v6.published.retain(|_, port| port.port_id != id);
+            desired
+                .v4
+                .ranges
+                .retain(|_, range| range.value.port_id != id);
+            desired
+                .v6
+                .ranges
+                .retain(|_, range| range.value.port_id != id);
         }
         let attached = self.host.datapath.apply(desired);
         assert!(attached.expect("filling the tables").failed.is_empty());

@@ -28,10 +28,22 @@ impl<F: TestFamily> Hosts<F> {
     ) -> Self {
         let at = SocketAddr::new(address.parse().expect("an address"), first);
         let target = target.parse().expect("an address and a port");
-        let value = Self::value(self.next_id(), at, target);
+        self.publish_range_as(self.next_id(), protocol, at, last, target);
+        self
+    }
+
+    /// Publishes the ports from that of `at` to `last` for those from `target`'s on, under this id.
+    pub(crate) fn publish_range_as(
+        &mut self,
+        port_id: u32,
+        protocol: u8,
+        at: SocketAddr,
+        last: u16,
+        target: SocketAddr,
+    ) {
+        let value = Self::value(port_id, at, target);
         self.ranges.insert(Self::key(protocol, at), (last, value));
         self.published_have_changed();
-        self
     }
 
     /// Publishes a port of `protocol` for `target`, under this id.
@@ -47,9 +59,10 @@ impl<F: TestFamily> Hosts<F> {
         self.published_have_changed();
     }
 
-    /// Publishes a port no more.
+    /// Publishes a port, or the range that begins with it, no more.
     pub(crate) fn unpublish(&mut self, protocol: u8, at: SocketAddr) {
         self.published.remove(&Self::key(protocol, at));
+        self.ranges.remove(&Self::key(protocol, at));
         self.published_have_changed();
     }
 
