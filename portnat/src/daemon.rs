@@ -118,7 +118,7 @@ impl Daemon {
             FastPath::Off
         };
         intent.fast = fast_path != FastPath::Off;
-        let (published, reservations) = allocate(&config.publish, local_ports)?;
+        let (published, reservations) = allocate(&config.publish, &[], local_ports)?;
         intent.published = published;
         intent.check(&host)?;
         if reservations.iter().any(|port| !port.is_held()) {

@@ -2,6 +2,7 @@
 //! what the datapath holds.
 
 mod fast_path;
+mod ledger;
 mod mark;
 mod published;
 mod tables;
@@ -18,6 +19,7 @@ use portnat_common::{Ip4, Ip6, Subnet};
 use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
 pub use fast_path::FastPath;
+pub use ledger::{Change, Ledger, Origin, Publication};
 pub use mark::Mark;
 pub use published::{PublishError, PublishedPort, allocate};
 pub use tables::{Prefix, Tables};
@@ -115,6 +117,14 @@ impl Intent {
                 why,
             });
         }
+        self.check_targets(snapshot)
+    }
+
+    /// Whether every target is another machine than this one.
+    ///
+    /// # Errors
+    /// Names the first that is not.
+    pub fn check_targets(&self, snapshot: &Snapshot) -> Result<(), NetError> {
         // Its answers would not be forwarded, and so not be translated back.
         let own = snapshot.local_addresses();
         match self

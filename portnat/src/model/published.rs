@@ -79,12 +79,13 @@ impl fmt::Display for PublishedPort {
 
 /// Gives each spec its port of the host and holds it, so that no process of the host can bind it
 /// meanwhile. Exact ports come before ephemeral ones, as with Docker; the result is in the order of
-/// the specs.
+/// the specs. Ports that are `taken` are published already.
 ///
 /// # Errors
-/// Two specs want the same port, or a process has it. No port is held then.
+/// Two specs want the same port, or it is taken, or a process has it. No port is held then.
 pub fn allocate(
     specs: &[PublishSpec],
+    taken: &[PublishedPort],
     ephemeral: (u16, u16),
 ) -> Result<(Vec<PublishedPort>, Vec<Reservation>), PublishError> {
     let mut ports: BTreeMap<usize, PublishedPort> = BTreeMap::new();
@@ -100,15 +101,17 @@ pub fn allocate(
         };
         let port = match spec.host_port {
             Some(port) => {
-                if let Some((other, _)) = ports
-                    .iter()
-                    .find(|(_, other)| other.overlaps(address, port, protocol))
-                {
+                let same = |other: &&PublishedPort| other.overlaps(address, port, protocol);
+                let other = match ports.iter().find(|(_, other)| same(other)) {
+                    Some((other, _)) => Some(specs[*other].to_string()),
+                    None => taken.iter().find(same).map(ToString::to_string),
+                };
+                if let Some(other) = other {
                     return Err(PublishError::Allocated {
                         address,
                         port,
                         spec: spec.to_string(),
-                        other: specs[*other].to_string(),
+                        other,
                     });
                 }
                 held.push(reserve(address, port, protocol).map_err(failed)?);
@@ -117,8 +120,9 @@ pub fn allocate(
             None => {
                 let taken = |port| {
                     NonZeroU16::new(port).is_none_or(|port| {
-                        ports
-                            .values()
+                        taken
+                            .iter()
+                            .chain(ports.values())
                             .any(|other| other.overlaps(address, port, protocol))
                     })
                 };
@@ -168,7 +172,7 @@ mod tests {
             "198.51.100.1:8080:80@172.17.0.2",
             "198.51.100.2:8080:81@172.17.0.2",
         ]);
-        let (ports, held) = allocate(&specs, (50_000, 50_100)).expect("both are free");
+        let (ports, held) = allocate(&specs, &[], (50_000, 50_100)).expect("both are free");
         assert_eq!(
             ports[0].to_string(),
             "198.51.100.1:8080/tcp -> 172.17.0.2:80"
@@ -183,7 +187,7 @@ mod tests {
             "0.0.0.0:8081:81/tcp@172.17.0.3",
         ] {
             let first = "198.51.100.3:8081:80/tcp@172.17.0.2";
-            let error = allocate(&specs(&[first, second]), (50_000, 50_100));
+            let error = allocate(&specs(&[first, second]), &[], (50_000, 50_100));
             let error = error.expect_err("twice").to_string();
             let both = format!("{second} and {first} both publish it");
             assert!(error.ends_with(&both), "{error}");
@@ -201,7 +205,7 @@ mod tests {
             "198.51.100.4:53:53/udp@172.17.0.2",
         ]);
         assert_eq!(
-            allocate(&specs, (50_000, 50_100))
+            allocate(&specs, &[], (50_000, 50_100))
                 .expect("both are free")
                 .0
                 .len(),
@@ -215,7 +219,7 @@ mod tests {
             "198.51.100.5::80@172.17.0.2",
             "198.51.100.5:50000:81@172.17.0.2",
         ]);
-        let (ports, _) = allocate(&specs, (50_000, 50_100)).expect("there are free ones");
+        let (ports, _) = allocate(&specs, &[], (50_000, 50_100)).expect("there are free ones");
         assert_eq!((ports[0].port.get(), ports[1].port.get()), (50_001, 50_000));
     }
 }

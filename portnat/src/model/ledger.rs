@@ -1,0 +1,247 @@
+//! The ledger of publications: which ports are published, on whose word, and what holds them.
+//!
+//! A change is made to a copy, which takes the ledger's place once the datapath has it: until then
+//! nothing was given away, and what fails leaves no trace. Copies share what holds the ports, which
+//! are free again when the last of them is gone, and the ids that were given.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::published::{PublishError, PublishedPort, allocate};
+use crate::net::Reservation;
+use crate::spec::PublishSpec;
+
+/// On whose word a port is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The command line of `portnat run`.
+    Run,
+    /// The config file.
+    Config,
+    /// `portnat publish`, or whoever asked at the socket.
+    Command,
+}
+
+/// A published port and how it came to be.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The port.
+    pub port: PublishedPort,
+    /// What was asked for.
+    pub spec: PublishSpec,
+    /// On whose word.
+    pub origin: Origin,
+    held: Arc<[Reservation]>,
+}
+
+/// What is published. No id is ever given twice, so that what the datapath still knows of a port
+/// that was is never taken for another's.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    publications: Vec<Publication>,
+    last_id: Arc<AtomicU32>,
+}
+
+/// What a change comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// What was asked for, in that order; whether it is new, or was published before.
+    pub asked: Vec<(Publication, bool)>,
+    /// What is published no more.
+    pub removed: Vec<Publication>,
+}
+
+impl Publication {
+    /// Whether this is just what `spec` asks for: it was asked for in the same words, or the port
+    /// that was chosen for it is now named.
+    fn is(&self, spec: &PublishSpec) -> bool {
+        let named = PublishSpec {
+            host_port: Some(self.port.port),
+            ..self.spec
+        };
+        self.spec == *spec || named == *spec
+    }
+
+    /// Whether `spec` speaks of this one: all it says is so.
+    #[must_use]
+    pub fn is_meant_by(&self, spec: &PublishSpec) -> bool {
+        self.port.target == target(spec)
+            && self.port.protocol == spec.protocol
+            && spec.host_ip.is_none_or(|ip| ip == self.port.address)
+            && spec.host_port.is_none_or(|port| port == self.port.port)
+    }
+
+    /// Whether this is the very port of the host that `spec` wants, if for another target.
+    fn is_at(&self, spec: &PublishSpec) -> bool {
+        spec.host_port == Some(self.port.port)
+            && spec.protocol == self.port.protocol
+            && spec.host_ip == self.spec.host_ip
+            && spec.target.is_ipv4() == self.port.target.is_ipv4()
+    }
+
+    /// Whether sockets hold all of it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.iter().all(Reservation::is_held)
+    }
+}
+
+impl Ledger {
+    /// What is published, in the order in which it came.
+    pub fn iter(&self) -> impl Iterator<Item = &Publication> {
+        self.publications.iter()
+    }
+
+    /// The published ports.
+    #[must_use]
+    pub fn ports(&self) -> Vec<PublishedPort> {
+        self.iter().map(|one| one.port.clone()).collect()
+    }
+
+    /// Publishes all of `specs`, those that are published already excepted.
+    ///
+    /// # Errors
+    /// One of them cannot be published. Nothing is changed then.
+    pub fn publish(
+        &mut self,
+        specs: &[PublishSpec],
+        origin: Origin,
+        ephemeral: (u16, u16),
+    ) -> Result<Change, PublishError> {
+        self.settle(specs, origin, None, ephemeral)
+    }
+
+    /// Makes `specs` all that is published on the word of `origin`. What stays keeps its id; a port
+    /// that leads to another target gets another, and stays held meanwhile. What others have
+    /// published of it is `origin`'s from now on.
+    ///
+    /// # Errors
+    /// One of them cannot be published. Nothing is changed then.
+    pub fn replace(
+        &mut self,
+        specs: &[PublishSpec],
+        origin: Origin,
+        ephemeral: (u16, u16),
+    ) -> Result<Change, PublishError> {
+        self.settle(specs, origin, Some(origin), ephemeral)
+    }
+
+    /// Takes out what is meant.
+    pub fn unpublish(&mut self, meant: impl Fn(&Publication) -> bool) -> Change {
+        let removed = self.publications.extract_if(.., |one| meant(one)).collect();
+        Change {
+            asked: Vec::new(),
+            removed,
+        }
+    }
+
+    /// `replaced` is of whom all goes that is not asked for.
+    fn settle(
+        &mut self,
+        specs: &[PublishSpec],
+        origin: Origin,
+        replaced: Option<Origin>,
+        ephemeral: (u16, u16),
+    ) -> Result<Change, PublishError> {
+        // Each publication answers one spec: who asks for two ephemeral ports gets two.
+        let mut free: Vec<usize> = (0..self.publications.len()).collect();
+        let mut found = |fits: &dyn Fn(&Publication) -> bool| {
+            let at = free.iter().position(|at| fits(&self.publications[*at]));
+            at.map(|at| free.remove(at))
+        };
+        let known: Vec<Option<usize>> = specs
+            .iter()
+            .map(|spec| found(&|one| one.is(spec)))
+            .collect();
+        let goes = |one: &Publication| Some(one.origin) == replaced;
+        let moved: Vec<Option<usize>> = specs
+            .iter()
+            .zip(&known)
+            .map(|(spec, known)| match known {
+                Some(_) => None,
+                None => found(&|one| goes(one) && one.is_at(spec)),
+            })
+            .collect();
+
+        let is_new = |at: &usize| known[*at].is_none() && moved[*at].is_none();
+        let new: Vec<usize> = (0..specs.len()).filter(is_new).collect();
+        let new_specs: Vec<_> = new.iter().map(|at| specs[*at]).collect();
+        let (ports, mut held) = allocate(&new_specs, &self.ports(), ephemeral)?;
+        let mut allocated = new.into_iter().zip(ports);
+
+        let mut change = Change::default();
+        let mut added = Vec::new();
+        for (at, spec) in specs.iter().enumerate() {
+            let (publication, is_new) = match (known[at], moved[at]) {
+                (Some(known), _) => {
+                    let known = &mut self.publications[known];
+                    known.origin = replaced.unwrap_or(known.origin);
+                    (known.clone(), false)
+                }
+                (None, Some(old)) => {
+                    let old = &self.publications[old];
+                    let port = PublishedPort {
+                        id: self.next_id(),
+                        target: target(spec),
+                        ..old.port.clone()
+                    };
+                    let held = Arc::clone(&old.held);
+                    (Publication::new(port, spec, origin, held), true)
+                }
+                (None, None) => {
+                    // There is one for each that is new.
+                    let Some((_, mut port)) = allocated.next() else {
+                        continue;
+                    };
+                    port.id = self.next_id();
+                    let place = SocketAddr::new(port.address, port.port.get());
+                    let own = held.extract_if(.., |one| {
+                        one.address() == place && one.protocol() == port.protocol
+                    });
+                    let held = own.collect();
+                    (Publication::new(port, spec, origin, held), true)
+                }
+            };
+            if is_new {
+                added.push(publication.clone());
+            }
+            change.asked.push((publication, is_new));
+        }
+        let mut at = 0..;
+        let gone = |one: &mut Publication| !known.contains(&at.next()) && goes(one);
+        change.removed = self.publications.extract_if(.., gone).collect();
+        self.publications.extend(added);
+        Ok(change)
+    }
+
+    fn next_id(&self) -> u32 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Publication {
+    fn new(
+        port: PublishedPort,
+        spec: &PublishSpec,
+        origin: Origin,
+        held: Arc<[Reservation]>,
+    ) -> Self {
+        Publication {
+            port,
+            spec: *spec,
+            origin,
+            held,
+        }
+    }
+}
+
+fn target(spec: &PublishSpec) -> SocketAddr {
+    SocketAddr::new(spec.target, spec.container_port.get())
+}
+
+#[cfg(test)]
+mod tests;
