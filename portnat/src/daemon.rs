@@ -2,28 +2,32 @@
 //! looks like, until it is told to stop.
 
 mod answer;
+mod change;
+mod ending;
+mod follow;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use portnat_common::{DropReason, Lifetimes, Settings};
+use portnat_common::{Lifetimes, Settings};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use crate::control::{Request, Server, Socket};
-use crate::datapath::{Datapath, DatapathError, LoadOptions};
-use crate::model::{Desired, FastPath, Intent, Role, Timeout, UplinkBridges, allocate};
+use crate::datapath::{Datapath, LoadOptions};
+use crate::model::{FastPath, Intent, Ledger, Origin, Publication, Timeout, UplinkBridges};
 use crate::net::{
-    NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range,
-    local_reserved_ports, remove_clsact, snapshot, ticks_per_second,
+    Singleton, Snapshot, Sysctls, Watcher, local_port_range, snapshot, ticks_per_second,
 };
 use crate::report::Report;
 use crate::spec::PublishSpec;
+use ending::Ending;
+use tell::REFUSALS;
 
 /// How often flows whose time is over are swept out, beside what flows that begin do.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -34,20 +38,6 @@ const LOOK_FOR_CONNTRACK_EVERY: Duration = Duration::from_secs(2);
 
 /// How long the host's changes are gathered: a router's table can change a thousand times a second.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
-
-/// Why flows are refused that an option would let pass.
-const REFUSALS: [(DropReason, &str, &str); 2] = [
-    (
-        DropReason::FlowTableFull,
-        "the flow table is full",
-        "--max-flows",
-    ),
-    (
-        DropReason::ContainerLimit,
-        "a container has too many flows",
-        "--max-flows-per-container",
-    ),
-];
 
 /// What `portnat run` is told.
 #[derive(Clone, Debug)]
@@ -70,7 +60,12 @@ pub struct Config {
 /// called, dropping it does the same but for a clsact queueing discipline that it added.
 pub struct Daemon {
     intent: Intent,
+    /// What is published, and on whose word.
+    ledger: Ledger,
+    /// Where ports come from that nobody has named.
+    local_ports: (u16, u16),
     fast_path: FastPath,
+    load: LoadOptions,
     datapath: Datapath,
     lifetimes: Lifetimes,
     sysctls: Sysctls,
@@ -91,7 +86,8 @@ pub struct Daemon {
     server: Option<Server>,
     /// What comes by it.
     requests: mpsc::Receiver<Request>,
-    _reservations: Vec<Reservation>,
+    /// Flows that are to end.
+    ending: Ending,
     _singleton: Singleton,
 }
 
@@ -118,10 +114,11 @@ impl Daemon {
             FastPath::Off
         };
         intent.fast = fast_path != FastPath::Off;
-        let (published, reservations) = allocate(&config.publish, &[], local_ports)?;
-        intent.published = published;
+        let mut ledger = Ledger::default();
+        ledger.publish(&config.publish, Origin::Run, local_ports)?;
+        intent.published = ledger.ports();
         intent.check(&host)?;
-        if reservations.iter().any(|port| !port.is_held()) {
+        if !ledger.iter().all(Publication::is_held) {
             info!("this kernel has no SCTP sockets: published SCTP ports are not reserved");
         }
 
@@ -137,7 +134,10 @@ impl Daemon {
         };
         let mut daemon = Daemon {
             intent,
+            ledger,
+            local_ports,
             fast_path,
+            load: config.load,
             datapath,
             lifetimes: settings.lifetimes,
             sysctls: Sysctls::new(),
@@ -151,7 +151,7 @@ impl Daemon {
             reported: BTreeMap::new(),
             server,
             requests,
-            _reservations: reservations,
+            ending: Ending::default(),
             _singleton: singleton,
         };
         if let Err(error) = daemon.begin(host, config.load.trace).await {
@@ -194,7 +194,8 @@ impl Daemon {
                     self.follow().await;
                     next_look = Instant::now() + LOOK_AGAIN_AFTER;
                 }
-                Some(request) = self.requests.recv() => self.answer(request),
+                Some(request) = self.requests.recv() => self.answer(request).await,
+                Some(found) = self.ending.next() => self.end_found(found),
                 _ = track.tick() => self.look_for_conntrack(),
                 _ = sweep.tick() => {
                     // Also what announces nothing: a sysctl that somebody has set back.
@@ -216,102 +217,6 @@ impl Daemon {
         report
     }
 
-    /// The published ports and what came through them.
-    pub fn report(&mut self) -> Report {
-        let totals = self.datapath.totals().unwrap_or_else(|error| {
-            warn!("reading flows: {error}");
-            Default::default()
-        });
-        let drops = self.datapath.drops().unwrap_or_else(|error| {
-            warn!("reading drops: {error}");
-            Vec::new()
-        });
-        Report::new(&self.intent.published, &totals, &drops)
-    }
-
-    /// Brings the datapath in step with the host as it is now. What fails now is tried again at the
-    /// next change or round: an interface can go while we attach to it.
-    async fn follow(&mut self) {
-        let complaints = match snapshot(&self.handle).await {
-            Ok(host) => match self.reconcile(host).await {
-                Ok(complaints) => complaints,
-                Err(error) => vec![error.to_string()],
-            },
-            Err(error) => vec![error.to_string()],
-        };
-        // The same complaint again says nothing new.
-        for complaint in complaints
-            .iter()
-            .filter(|new| !self.complaints.contains(new))
-        {
-            warn!("{complaint}");
-        }
-        self.complaints = complaints;
-    }
-
-    /// As [`Daemon::follow`], of this alone.
-    fn look_for_conntrack(&mut self) {
-        match self.decide_fast() {
-            Ok(complaint) => {
-                let news = complaint.filter(|new| !self.complaints.contains(new));
-                if let Some(news) = news {
-                    warn!("{news}");
-                    self.complaints.push(news);
-                }
-            }
-            Err(error) => warn!("{error}"),
-        }
-    }
-
-    /// What cannot be done for one interface is said and does not keep the others from it.
-    async fn reconcile(&mut self, mut host: Snapshot) -> Result<Vec<String>, DatapathError> {
-        self.uplink_bridges.hold(&mut host);
-        let mut desired = self.intent.desired(&host);
-        let mut complaints = Vec::new();
-        match local_reserved_ports() {
-            Ok(reserved) => self.reserved = reserved,
-            Err(error) => complaints.push(error.to_string()),
-        }
-        desired.reserved.clone_from(&self.reserved);
-        self.sysctls
-            .forget_missing(&host.links.iter().map(|link| link.name.clone()).collect());
-        for interface in &desired.forwarding {
-            let mut enable = || {
-                self.sysctls.enable_forwarding(interface)?;
-                if desired.uses_v6() {
-                    self.sysctls.enable_forwarding_v6(interface)?;
-                }
-                Ok::<_, NetError>(())
-            };
-            complaints.extend(enable().err().map(|error| error.to_string()));
-        }
-        if let Some(loopback) = &desired.loopback {
-            let set = self.sysctls.accept_own_answers(loopback);
-            complaints.extend(set.err().map(|error| error.to_string()));
-        }
-        complaints.extend(self.decide_fast()?);
-        let attached = self.datapath.apply(&desired)?;
-        complaints.extend(attached.failed.iter().map(ToString::to_string));
-        self.remove_qdiscs(attached.qdiscs).await;
-        self.report_uplinks(&desired);
-        Ok(complaints)
-    }
-
-    /// Lets packets past the stack as long as connection tracking takes it. Where it cannot be made
-    /// to, returns what keeps it from that.
-    fn decide_fast(&mut self) -> Result<Option<String>, DatapathError> {
-        if self.fast_path == FastPath::Off {
-            return Ok(None);
-        }
-        let liberal = self.sysctls.be_liberal();
-        let fast = self.fast_path.lets_past(liberal.is_ok());
-        if self.datapath.set_fast(fast)? {
-            let what = if fast { "may go past" } else { "stay in" };
-            info!("packets of established flows {what} the host's stack");
-        }
-        Ok(liberal.err().map(|error| error.to_string()))
-    }
-
     async fn detach(&mut self) {
         self.server = None;
         let detached = self.datapath.detach_all();
@@ -319,76 +224,5 @@ impl Daemon {
         if let Err(error) = self.sysctls.restore() {
             warn!("{error}");
         }
-    }
-
-    async fn remove_qdiscs(&self, indices: Vec<u32>) {
-        for index in indices {
-            if let Err(error) = remove_clsact(&self.handle, index).await {
-                warn!("{error}");
-            }
-        }
-    }
-
-    /// Says at each round and at the end that flows were refused for want of room.
-    fn warn_of_refusals(&mut self) {
-        let drops = self.datapath.drops().unwrap_or_default();
-        let (refused, looked) = &mut self.refused;
-        let seconds = looked.elapsed().as_secs().max(1);
-        *looked = Instant::now();
-        for ((reason, why, option), known) in REFUSALS.iter().zip(refused) {
-            let found = drops.iter().find(|(found, _)| found == reason);
-            let refused = found.map_or(0, |(_, packets)| *packets);
-            let since = refused - (*known).min(refused);
-            if since > 0 {
-                warn!(
-                    "{why}: {since} packets of new flows were refused in the last {seconds} s: a \
-                     larger {option} takes more"
-                );
-            }
-            *known = refused;
-        }
-    }
-
-    fn announce(&self) {
-        for port in &self.intent.published {
-            info!("published {port}");
-        }
-    }
-
-    fn report_uplinks(&mut self, desired: &Desired) {
-        let uplinks = desired
-            .interfaces
-            .iter()
-            .filter(|(_, link)| link.role == Role::Uplink);
-        for (index, uplink) in uplinks {
-            let v4 = desired
-                .v4
-                .egress
-                .get(index)
-                .map(|ip| Ipv4Addr::from(*ip).to_string());
-            let v6 = desired
-                .v6
-                .egress
-                .get(index)
-                .map(|ip| Ipv6Addr::from(*ip).to_string());
-            let addresses: Vec<_> = v4.into_iter().chain(v6).collect();
-            let as_whom = addresses.join(" and ");
-            let name = &uplink.name;
-            match (self.reported.get(index), &addresses[..]) {
-                (Some(known), _) if *known == addresses => {}
-                (None, []) => info!("attached to uplink {name}, which has no address yet"),
-                (None, _) => info!("attached to uplink {name}, masquerading as {as_whom}"),
-                (Some(_), []) => info!("uplink {name} has no address any more"),
-                (Some(_), _) => info!("uplink {name} masquerades as {as_whom} now"),
-            }
-            self.reported.insert(*index, addresses);
-        }
-        self.reported
-            .retain(|index, _| desired.interfaces.contains_key(index));
-        let alone = self.reported.is_empty();
-        if alone && !self.alone {
-            warn!("there is no uplink: nothing comes in from outside until one appears");
-        }
-        self.alone = alone;
     }
 }

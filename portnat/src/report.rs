@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::datapath::PortTotals;
 use crate::flows::Transport;
-use crate::model::PublishedPort;
+use crate::model::{Origin, PublishedPort};
 
 /// The published ports, what came through each, and what was dropped. Its fields are those of the
 /// JSON, see `docs/api.md`.
@@ -25,6 +25,17 @@ pub struct Report {
 /// A published port and what came through it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortReport {
+    /// The port.
+    #[serde(flatten)]
+    pub sides: PortSides,
+    /// What came through.
+    #[serde(flatten)]
+    pub totals: PortTotals,
+}
+
+/// A published port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortSides {
     /// The host's address; the unspecified one stands for all.
     pub address: IpAddr,
     /// The host's port.
@@ -35,25 +46,49 @@ pub struct PortReport {
     pub target: IpAddr,
     /// The target's port.
     pub target_port: u16,
-    /// What came through.
-    #[serde(flatten)]
-    pub totals: PortTotals,
+    /// On whose word it is published.
+    pub origin: Origin,
+}
+
+impl PortSides {
+    /// A port that is published on the word of `origin`.
+    #[must_use]
+    pub fn new(port: &PublishedPort, origin: Origin) -> Self {
+        PortSides {
+            address: port.address,
+            port: port.port.get(),
+            protocol: Transport(port.protocol.number()),
+            target: port.target.ip(),
+            target_port: port.target.port(),
+            origin,
+        }
+    }
+
+    /// The host's side without the protocol, as `0.0.0.0:8080`.
+    #[must_use]
+    pub fn host(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
+/// Both sides, as `0.0.0.0:8080/tcp -> 172.17.0.2:80`.
+impl fmt::Display for PortSides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = SocketAddr::new(self.target, self.target_port);
+        write!(f, "{}/{} -> {target}", self.host(), self.protocol)
+    }
 }
 
 impl Report {
     /// A report of these ports, whose totals are found by their ids.
     #[must_use]
     pub fn new(
-        published: &[PublishedPort],
+        published: &[(PublishedPort, Origin)],
         totals: &BTreeMap<u32, PortTotals>,
         drops: &[(DropReason, u64)],
     ) -> Self {
-        let port = |port: &PublishedPort| PortReport {
-            address: port.address,
-            port: port.port.get(),
-            protocol: Transport(port.protocol.number()),
-            target: port.target.ip(),
-            target_port: port.target.port(),
+        let port = |(port, origin): &(PublishedPort, Origin)| PortReport {
+            sides: PortSides::new(port, *origin),
             totals: totals.get(&port.id).copied().unwrap_or_default(),
         };
         Report {
@@ -79,9 +114,10 @@ impl fmt::Display for Report {
             "BYTES OUT",
         ]);
         for port in &self.ports {
-            let host = SocketAddr::new(port.address, port.port);
-            let target = SocketAddr::new(port.target, port.target_port);
-            let mut row = vec![format!("{host}/{}", port.protocol), target.to_string()];
+            let sides = &port.sides;
+            let host = format!("{}/{}", sides.host(), sides.protocol);
+            let target = SocketAddr::new(sides.target, sides.target_port);
+            let mut row = vec![host, target.to_string()];
             let traffic = &port.totals.traffic;
             let numbers = [
                 port.totals.flows,
@@ -130,7 +166,11 @@ mod tests {
                 ..Default::default()
             },
         };
-        Report::new(&[port], &[(1, totals)].into(), &[(DropReason::Fragment, 3)])
+        Report::new(
+            &[(port, Origin::Run)],
+            &[(1, totals)].into(),
+            &[(DropReason::Fragment, 3)],
+        )
     }
 
     #[test]
@@ -153,7 +193,7 @@ mod tests {
         assert_eq!(
             json,
             r#"{"ports":[{"address":"0.0.0.0","port":8080,"protocol":"tcp","#.to_owned()
-                + r#""target":"172.17.0.2","target_port":80,"flows":1,"packets_in":6,"#
+                + r#""target":"172.17.0.2","target_port":80,"origin":"run","flows":1,"packets_in":6,"#
                 + r#""bytes_in":400,"packets_out":0,"bytes_out":0}],"dropped":{"fragment":3}}"#
         );
         let read: Report = serde_json::from_str(&json).expect("our own JSON");

@@ -1,6 +1,6 @@
 //! Flows are read, ended, and swept out when their time is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::PerCpuArray;
 use portnat_common::flow::{HALF_OPEN, NO_PORT};
@@ -13,6 +13,7 @@ use super::error::DatapathError;
 use super::load::{Datapath, END_FLOW, SHORTEST, SWEEP_FLOWS};
 use super::pod::Plain;
 use super::reader::entries;
+use super::tables::ignore_absent;
 use crate::flows::{JoinedFlow, Traffic};
 
 /// How often the program runs in one call into the kernel.
@@ -100,6 +101,20 @@ impl Datapath {
             totals.insert(port_id, PortTotals { flows: 0, traffic });
         }
         Ok(totals)
+    }
+
+    /// Forgets what has come through the ports with these ids.
+    ///
+    /// # Errors
+    /// The kernel refuses the table's change.
+    pub fn forget_totals(&mut self, ports: &BTreeSet<u32>) -> Result<(), DatapathError> {
+        const TABLE: &str = "TOTALS";
+        let mut totals = self.hash::<u32, Total>(TABLE)?;
+        for port in ports {
+            ignore_absent(totals.remove(&Plain(*port)))
+                .map_err(|error| DatapathError::table(TABLE, error))?;
+        }
+        Ok(())
     }
 
     /// What came through each published port since the start, by the port's id.

@@ -88,7 +88,9 @@ pub enum FilterError {
 }
 
 impl PortFilter {
-    fn matches(&self, port: &PublishedPort, asked: IpAddr) -> bool {
+    /// Whether `port` is meant, of which a client has asked for the address `asked`.
+    #[must_use]
+    pub fn matches(&self, port: &PublishedPort, asked: IpAddr) -> bool {
         self.port == port.port.get()
             && self
                 .address

@@ -92,7 +92,7 @@ impl Publication {
 
 impl Ledger {
     /// What is published, in the order in which it came.
-    pub fn iter(&self) -> impl Iterator<Item = &Publication> {
+    pub fn iter(&self) -> impl Iterator<Item = &Publication> + Clone {
         self.publications.iter()
     }
 
@@ -100,6 +100,14 @@ impl Ledger {
     #[must_use]
     pub fn ports(&self) -> Vec<PublishedPort> {
         self.iter().map(|one| one.port.clone()).collect()
+    }
+
+    /// The published ports, and on whose word each is.
+    #[must_use]
+    pub fn listed(&self) -> Vec<(PublishedPort, Origin)> {
+        self.iter()
+            .map(|one| (one.port.clone(), one.origin))
+            .collect()
     }
 
     /// Publishes all of `specs`, those that are published already excepted.

@@ -307,7 +307,10 @@ fn ls_is_the_table_at_the_end() {
     let report: Report = serde_json::from_str(&json).expect("JSON");
     assert_eq!(report.ports.len(), 2, "{json}");
     let dns = &report.ports[1];
-    assert_eq!((dns.port, dns.target_port, dns.totals.flows), (5353, 53, 1));
+    assert_eq!(
+        (dns.sides.port, dns.sides.target_port, dns.totals.flows),
+        (5353, 53, 1)
+    );
     assert_eq!(dns.totals.traffic.bytes_out, 33);
     let at_the_end = scene.daemon.stop();
     for table in [&table, &at_the_end] {
