@@ -5,6 +5,7 @@ mod answer;
 mod change;
 mod ending;
 mod follow;
+mod reload;
 mod tell;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
+use crate::config::ConfigError;
 use crate::control::{Request, Server, Socket};
 use crate::datapath::{Datapath, LoadOptions};
 use crate::model::{FastPath, Intent, Ledger, Origin, Publication, Timeout, UplinkBridges};
@@ -42,8 +44,10 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// What `portnat run` is told.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The ports to publish.
+    /// The ports to publish on the word of the command line.
     pub publish: Vec<PublishSpec>,
+    /// The ports to publish on the word of the config file.
+    pub config_publish: Vec<PublishSpec>,
     /// What else the user asked for; `published` and `fast` are filled in.
     pub intent: Intent,
     /// Which packets go past the host's stack.
@@ -56,6 +60,18 @@ pub struct Config {
     pub socket: Option<PathBuf>,
 }
 
+/// Reads anew what `portnat run` is told, for a portnat that runs with these options.
+pub type Reread = Box<dyn Fn(&LoadOptions) -> Result<Config, ConfigError> + Send>;
+
+/// What of it is no part of the intent.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    fast_path: FastPath,
+    /// How long flows live.
+    lifetimes: Lifetimes,
+    load: LoadOptions,
+}
+
 /// A running portnat. Everything it changed is put back by [`Daemon::stop`]; where that is not
 /// called, dropping it does the same but for a clsact queueing discipline that it added.
 pub struct Daemon {
@@ -64,10 +80,8 @@ pub struct Daemon {
     ledger: Ledger,
     /// Where ports come from that nobody has named.
     local_ports: (u16, u16),
-    fast_path: FastPath,
-    load: LoadOptions,
+    options: Options,
     datapath: Datapath,
-    lifetimes: Lifetimes,
     sysctls: Sysctls,
     watcher: Watcher,
     handle: rtnetlink::Handle,
@@ -86,6 +100,8 @@ pub struct Daemon {
     server: Option<Server>,
     /// What comes by it.
     requests: mpsc::Receiver<Request>,
+    /// How its config is read anew, where there is a file.
+    reread: Option<Reread>,
     /// Flows that are to end.
     ending: Ending,
     _singleton: Singleton,
@@ -107,15 +123,12 @@ impl Daemon {
             rtnetlink::new_connection().context("opening a netlink socket")?;
         tokio::spawn(connection);
         let host = snapshot(&handle).await?;
+        let options = Options::new(&config);
         let mut intent = config.intent;
-        let fast_path = if Datapath::can_be_fast() {
-            config.fast_path
-        } else {
-            FastPath::Off
-        };
-        intent.fast = fast_path != FastPath::Off;
+        intent.fast = options.is_fast();
         let mut ledger = Ledger::default();
         ledger.publish(&config.publish, Origin::Run, local_ports)?;
+        ledger.publish(&config.config_publish, Origin::Config, local_ports)?;
         intent.published = ledger.ports();
         intent.check(&host)?;
         if !ledger.iter().all(Publication::is_held) {
@@ -123,9 +136,7 @@ impl Daemon {
         }
 
         let mut settings = Settings::new(hz.into(), local_ports);
-        for timeout in &config.timeouts {
-            timeout.apply(&mut settings.lifetimes, hz.into());
-        }
+        settings.lifetimes = options.lifetimes;
         let datapath = Datapath::load(&config.load, &settings)?;
         // Whoever asks before the loop runs waits for it.
         let (server, requests) = match socket.map(Server::start).transpose()? {
@@ -136,10 +147,8 @@ impl Daemon {
             intent,
             ledger,
             local_ports,
-            fast_path,
-            load: config.load,
+            options,
             datapath,
-            lifetimes: settings.lifetimes,
             sysctls: Sysctls::new(),
             watcher,
             handle,
@@ -151,6 +160,7 @@ impl Daemon {
             reported: BTreeMap::new(),
             server,
             requests,
+            reread: None,
             ending: Ending::default(),
             _singleton: singleton,
         };
@@ -160,6 +170,11 @@ impl Daemon {
         }
         daemon.announce();
         Ok(daemon)
+    }
+
+    /// From now on [`Daemon::reload`] reads the config so.
+    pub fn reload_by(&mut self, reread: Reread) {
+        self.reread = Some(reread);
     }
 
     async fn begin(&mut self, host: Snapshot, trace: bool) -> anyhow::Result<()> {

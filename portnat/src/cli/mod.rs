@@ -8,6 +8,7 @@ mod man;
 mod port;
 mod privileges;
 mod publish;
+mod reload;
 mod run;
 mod stats;
 mod unpublish;
@@ -30,7 +31,7 @@ const EXIT_CODES: &str = "Exit codes:
   0    it is done
   1    it cannot be done here and now: the host does not let it, no portnat answers, or what is
        meant is not there (unpublish and port); one line on standard error says why
-  2    the command line makes no sense
+  2    the command line or the config file makes no sense
   130  the demo was interrupted";
 
 /// Publish containers' ports and masquerade what they send, as an eBPF dataplane.
@@ -54,6 +55,7 @@ enum Command {
     Port(port::Args),
     Flows(flows::Args),
     Stats(stats::Args),
+    Reload(reload::Args),
     Demo(demo::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Port(args) => port::run(&args),
         Command::Flows(args) => flows::run(args),
         Command::Stats(args) => stats::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

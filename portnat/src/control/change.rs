@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use crate::config::ConfigError;
 use crate::datapath::DatapathError;
 use crate::flows::PortFilter;
 use crate::model::{Publication, PublishError};
@@ -40,6 +41,19 @@ pub struct UnpublishedPorts {
     pub flows_ended: u64,
 }
 
+/// The answer to a request that the config be read anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What is published now.
+    pub published: Vec<PortSides>,
+    /// What is not published any more.
+    pub unpublished: Vec<PortSides>,
+    /// The options that are other than before.
+    pub changed: Vec<String>,
+    /// How many flows ended with that.
+    pub flows_ended: u64,
+}
+
 /// Which published ports are meant: all of a target, some of a target, or some of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
@@ -57,6 +71,12 @@ pub enum ChangeError {
     /// Nothing is meant.
     #[error("{0}")]
     Nothing(String),
+    /// There is no config file.
+    #[error("portnat was started without --config: there is nothing to reload")]
+    NoConfig,
+    /// The config file makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A port cannot be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -72,7 +92,10 @@ impl ChangeError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             ChangeError::Nothing(_) => StatusCode::NOT_FOUND,
-            ChangeError::Publish(_) | ChangeError::Host(_) => StatusCode::CONFLICT,
+            ChangeError::NoConfig | ChangeError::Publish(_) | ChangeError::Host(_) => {
+                StatusCode::CONFLICT
+            }
+            ChangeError::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ChangeError::Datapath(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -119,9 +142,12 @@ impl Selector {
     #[must_use]
     pub fn means(&self, publication: &Publication) -> bool {
         match self {
-            Selector::Target(target) => publication.port.target.ip() == *target,
+            Selector::Target(target) => publication.spec.target == *target,
             Selector::Specs(specs) => specs.iter().any(|spec| publication.is_meant_by(spec)),
-            Selector::Port(filter) => filter.matches(&publication.port, publication.port.address),
+            Selector::Port(filter) => {
+                let mut ports = publication.ports.iter();
+                ports.any(|port| filter.matches(port, port.address))
+            }
         }
     }
 

@@ -16,7 +16,9 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use super::query::{Query, selector};
-use super::{Ended, Problem, PublishRequest, PublishedPorts, Stats, UnpublishedPorts, plain};
+use super::{
+    Ended, Problem, PublishRequest, PublishedPorts, Reloaded, Stats, UnpublishedPorts, plain,
+};
 use crate::flows::{FlowFilter, FlowList, PortFilter};
 use crate::report::Report;
 
@@ -143,6 +145,14 @@ impl Client {
 
     fn unpublish(&self, query: &str) -> Result<UnpublishedPorts, ClientError> {
         self.read(&self.ask(Method::DELETE, &format!("/v1/ports?{query}"))?)
+    }
+
+    /// Has the config file be read anew.
+    ///
+    /// # Errors
+    /// There is no answer, or a refusal.
+    pub fn reload(&self) -> Result<Reloaded, ClientError> {
+        self.read(&self.ask(Method::POST, "/v1/reload")?)
     }
 
     fn read<T: DeserializeOwned>(&self, json: &[u8]) -> Result<T, ClientError> {

@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub use change::{
-    AimError, ChangeError, PublishRequest, PublishedPorts, Selector, UnpublishedPorts, aim,
+    AimError, ChangeError, PublishRequest, PublishedPorts, Reloaded, Selector, UnpublishedPorts,
+    aim,
 };
 pub use client::{Client, ClientError};
 pub use server::Server;
@@ -53,6 +54,17 @@ pub enum Request {
     ),
     /// To publish some no more.
     Unpublish(Selector, oneshot::Sender<Result<Unpublishing, ChangeError>>),
+    /// To read the config anew.
+    Reload(oneshot::Sender<Result<Reloading, ChangeError>>),
+}
+
+/// A config that was read anew and applied.
+#[derive(Debug)]
+pub struct Reloading {
+    /// What that has changed.
+    pub reloaded: Reloaded,
+    /// When the flows of what is published no more are ended, how many there were.
+    pub ended: oneshot::Receiver<u64>,
 }
 
 /// Ports that are out of the tables.

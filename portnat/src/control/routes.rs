@@ -77,8 +77,11 @@ pub(super) async fn answer(
         "/v1/ports" => "GET, POST, DELETE",
         "/v1/flows" => "GET, DELETE",
         "/v1/stats" => "GET",
+        "/v1/reload" => "POST",
         path => {
-            let words = format!("there is no {path}: there are /v1/ports, /v1/flows and /v1/stats");
+            let words = format!(
+                "there is no {path}: there are /v1/ports, /v1/flows, /v1/stats and /v1/reload"
+            );
             return refusal(StatusCode::NOT_FOUND, words);
         }
     };
@@ -96,6 +99,7 @@ pub(super) async fn answer(
         (&Method::GET, "/v1/flows") => desk.flows(query).await,
         (&Method::DELETE, "/v1/flows") => desk.flush(query).await,
         (&Method::GET, "/v1/stats") => desk.stats(query).await,
+        (&Method::POST, "/v1/reload") => desk.reload(query).await,
         (method, path) => {
             let words = format!("{path} knows no {method}, only {allowed}");
             let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, words);

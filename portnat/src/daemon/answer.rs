@@ -17,6 +17,7 @@ impl Daemon {
             Request::Unpublish(selector, answer) => {
                 answer.send(self.unpublish(&selector).await).is_ok()
             }
+            Request::Reload(answer) => answer.send(self.reload().await).is_ok(),
         };
         if !heard {
             debug!("nobody waits for an answer at the control socket any more");
@@ -28,12 +29,12 @@ impl Daemon {
             published: self.ledger.listed(),
             ended: self.datapath.ended()?,
             drops: self.datapath.drops()?,
-            max_flows: self.load.max_flows,
+            max_flows: self.options.load.max_flows,
             probes: self.datapath.probes()?,
             flows: self.datapath.flow_reader()?,
             now: self.datapath.now()?,
             hz: ticks_per_second(),
-            lifetimes: self.lifetimes,
+            lifetimes: self.options.lifetimes,
         })
     }
 

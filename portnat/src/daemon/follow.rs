@@ -4,7 +4,6 @@ use tracing::{info, warn};
 
 use super::Daemon;
 use crate::datapath::DatapathError;
-use crate::model::FastPath;
 use crate::net::{NetError, Snapshot, local_reserved_ports, remove_clsact, snapshot};
 
 impl Daemon {
@@ -86,16 +85,21 @@ impl Daemon {
     /// Lets packets past the stack as long as connection tracking takes it. Where it cannot be made
     /// to, returns what keeps it from that.
     fn decide_fast(&mut self) -> Result<Option<String>, DatapathError> {
-        if self.fast_path == FastPath::Off {
+        if !self.options.is_fast() {
+            self.let_past(false)?;
             return Ok(None);
         }
         let liberal = self.sysctls.be_liberal();
-        let fast = self.fast_path.lets_past(liberal.is_ok());
+        self.let_past(self.options.fast_path.lets_past(liberal.is_ok()))?;
+        Ok(liberal.err().map(|error| error.to_string()))
+    }
+
+    fn let_past(&mut self, fast: bool) -> Result<(), DatapathError> {
         if self.datapath.set_fast(fast)? {
             let what = if fast { "may go past" } else { "stay in" };
             info!("packets of established flows {what} the host's stack");
         }
-        Ok(liberal.err().map(|error| error.to_string()))
+        Ok(())
     }
 
     pub(super) async fn remove_qdiscs(&self, indices: Vec<u32>) {

@@ -26,11 +26,11 @@ pub enum Origin {
     Command,
 }
 
-/// A published port and how it came to be.
+/// What a spec has come to.
 #[derive(Clone, Debug)]
 pub struct Publication {
-    /// The port.
-    pub port: PublishedPort,
+    /// The ports that it was given.
+    pub ports: Vec<PublishedPort>,
     /// What was asked for.
     pub spec: PublishSpec,
     /// On whose word.
@@ -59,28 +59,42 @@ impl Publication {
     /// Whether this is just what `spec` asks for: it was asked for in the same words, or the port
     /// that was chosen for it is now named.
     fn is(&self, spec: &PublishSpec) -> bool {
-        let named = PublishSpec {
-            host_port: Some(self.port.port),
-            ..self.spec
-        };
-        self.spec == *spec || named == *spec
+        self.spec == *spec || self.named() == *spec
     }
 
     /// Whether `spec` speaks of this one: all it says is so.
     #[must_use]
     pub fn is_meant_by(&self, spec: &PublishSpec) -> bool {
-        self.port.target == target(spec)
-            && self.port.protocol == spec.protocol
-            && spec.host_ip.is_none_or(|ip| ip == self.port.address)
-            && spec.host_port.is_none_or(|port| port == self.port.port)
+        self.ports.iter().any(|port| {
+            port.target == target(spec)
+                && port.protocol == spec.protocol
+                && spec.host_ip.is_none_or(|ip| ip == port.address)
+                && spec.host_port.is_none_or(|number| number == port.port)
+        })
     }
 
     /// Whether this is the very port of the host that `spec` wants, if for another target.
     fn is_at(&self, spec: &PublishSpec) -> bool {
-        spec.host_port == Some(self.port.port)
-            && spec.protocol == self.port.protocol
-            && spec.host_ip == self.spec.host_ip
-            && spec.target.is_ipv4() == self.port.target.is_ipv4()
+        let same_target = PublishSpec {
+            target: self.spec.target,
+            container_port: self.spec.container_port,
+            ..*spec
+        };
+        self.named() == same_target && spec.target.is_ipv4() == self.spec.target.is_ipv4()
+    }
+
+    /// The spec with the host's port that was chosen for it.
+    fn named(&self) -> PublishSpec {
+        let chosen = self.ports.first().map(|port| port.port);
+        PublishSpec {
+            host_port: self.spec.host_port.or(chosen),
+            ..self.spec
+        }
+    }
+
+    /// Each of its ports, and on whose word it is published.
+    pub fn listed(&self) -> impl Iterator<Item = (&PublishedPort, Origin)> {
+        self.ports.iter().map(|port| (port, self.origin))
     }
 
     /// Whether sockets hold all of it.
@@ -99,14 +113,15 @@ impl Ledger {
     /// The published ports.
     #[must_use]
     pub fn ports(&self) -> Vec<PublishedPort> {
-        self.iter().map(|one| one.port.clone()).collect()
+        self.iter().flat_map(|one| one.ports.clone()).collect()
     }
 
     /// The published ports, and on whose word each is.
     #[must_use]
     pub fn listed(&self) -> Vec<(PublishedPort, Origin)> {
-        self.iter()
-            .map(|one| (one.port.clone(), one.origin))
+        let listed = self.iter().flat_map(Publication::listed);
+        listed
+            .map(|(port, origin)| (port.clone(), origin))
             .collect()
     }
 
@@ -124,8 +139,8 @@ impl Ledger {
     }
 
     /// Makes `specs` all that is published on the word of `origin`. What stays keeps its id; a port
-    /// that leads to another target gets another, and stays held meanwhile. What others have
-    /// published of it is `origin`'s from now on.
+    /// that leads to another target gets another, and stays held meanwhile. What of it was
+    /// published by a command is `origin`'s from now on.
     ///
     /// # Errors
     /// One of them cannot be published. Nothing is changed then.
@@ -187,18 +202,25 @@ impl Ledger {
             let (publication, is_new) = match (known[at], moved[at]) {
                 (Some(known), _) => {
                     let known = &mut self.publications[known];
-                    known.origin = replaced.unwrap_or(known.origin);
+                    if known.origin == Origin::Command {
+                        known.origin = replaced.unwrap_or(known.origin);
+                    }
                     (known.clone(), false)
                 }
                 (None, Some(old)) => {
                     let old = &self.publications[old];
-                    let port = PublishedPort {
+                    let ports = old.ports.iter().map(|port| PublishedPort {
                         id: self.next_id(),
                         target: target(spec),
-                        ..old.port.clone()
+                        ..port.clone()
+                    });
+                    let moved = Publication {
+                        ports: ports.collect(),
+                        spec: *spec,
+                        origin,
+                        held: Arc::clone(&old.held),
                     };
-                    let held = Arc::clone(&old.held);
-                    (Publication::new(port, spec, origin, held), true)
+                    (moved, true)
                 }
                 (None, None) => {
                     // There is one for each that is new.
@@ -210,8 +232,13 @@ impl Ledger {
                     let own = held.extract_if(.., |one| {
                         one.address() == place && one.protocol() == port.protocol
                     });
-                    let held = own.collect();
-                    (Publication::new(port, spec, origin, held), true)
+                    let new = Publication {
+                        held: own.collect(),
+                        ports: vec![port],
+                        spec: *spec,
+                        origin,
+                    };
+                    (new, true)
                 }
             };
             if is_new {
@@ -228,22 +255,6 @@ impl Ledger {
 
     fn next_id(&self) -> u32 {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
-    }
-}
-
-impl Publication {
-    fn new(
-        port: PublishedPort,
-        spec: &PublishSpec,
-        origin: Origin,
-        held: Arc<[Reservation]>,
-    ) -> Self {
-        Publication {
-            port,
-            spec: *spec,
-            origin,
-            held,
-        }
     }
 }
 

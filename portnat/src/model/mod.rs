@@ -2,6 +2,7 @@
 //! what the datapath holds.
 
 mod fast_path;
+mod interfaces;
 mod ledger;
 mod mark;
 mod published;
@@ -19,6 +20,7 @@ use portnat_common::{Ip4, Ip6, Subnet};
 use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
 pub use fast_path::FastPath;
+pub use interfaces::Interfaces;
 pub use ledger::{Change, Ledger, Origin, Publication};
 pub use mark::Mark;
 pub use published::{PublishError, PublishedPort, allocate};
@@ -31,10 +33,10 @@ pub use uplink_bridges::UplinkBridges;
 pub struct Intent {
     /// The published ports.
     pub published: Vec<PublishedPort>,
-    /// The uplinks by name; none means those that the host's links suggest.
-    pub uplinks: Vec<String>,
-    /// The bridges by name; none means those that the host's links suggest.
-    pub bridges: Vec<String>,
+    /// The uplinks; none means those that the host's links suggest.
+    pub uplinks: Vec<Interfaces>,
+    /// The bridges; none means those that the host's links suggest.
+    pub bridges: Vec<Interfaces>,
     /// The prefixes to masquerade; none means the bridges' subnets.
     pub masquerade: Vec<IpNet>,
     /// Whether packets may go past the host's stack.
@@ -87,12 +89,13 @@ pub struct Desired {
 }
 
 impl Intent {
-    /// Whether every interface that the user named exists and can be served.
+    /// Whether every interface that the user named exists and can be served; a pattern may also mean
+    /// those that are still to come.
     ///
     /// # Errors
     /// Names the first that does not.
     pub fn check(&self, snapshot: &Snapshot) -> Result<(), NetError> {
-        for name in &self.uplinks {
+        for name in self.uplinks.iter().filter_map(Interfaces::name) {
             let link = snapshot.link_by_name(name)?;
             let why = match link.layer {
                 _ if link.loopback => "it leads nowhere but to this host",
@@ -100,20 +103,24 @@ impl Intent {
                 LinkLayer::Ethernet | LinkLayer::None => continue,
             };
             return Err(NetError::UnsupportedUplink {
-                name: name.clone(),
+                name: name.to_owned(),
                 why,
             });
         }
-        for name in &self.bridges {
+        for name in self.bridges.iter().filter_map(Interfaces::name) {
             let why = if snapshot.link_by_name(name)?.loopback {
                 "it leads to no container"
-            } else if self.uplinks.contains(name) {
+            } else if self
+                .uplinks
+                .iter()
+                .any(|uplink| uplink.name() == Some(name))
+            {
                 "it is named as an uplink too"
             } else {
                 continue;
             };
             return Err(NetError::UnsupportedBridge {
-                name: name.clone(),
+                name: name.to_owned(),
                 why,
             });
         }
@@ -274,16 +281,16 @@ impl Interface {
 
 fn named_or<'s>(
     snapshot: &'s Snapshot,
-    names: &[String],
+    named: &[Interfaces],
     default: impl Fn(&'s Snapshot) -> Vec<&'s Link>,
 ) -> Vec<&'s Link> {
-    if names.is_empty() {
+    if named.is_empty() {
         return default(snapshot);
     }
     snapshot
         .links
         .iter()
-        .filter(|link| names.contains(&link.name))
+        .filter(|link| named.iter().any(|named| named.contains(&link.name)))
         .collect()
 }
 

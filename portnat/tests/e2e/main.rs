@@ -13,7 +13,8 @@
 //! - [`sctp`]: a protocol that is spoken by hand.
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
-//! - [`publish`]: ports are published and unpublished meanwhile.
+//! - [`publish`]: ports are published and unpublished meanwhile. [`reload`]: the config
+//!   file, and that it is read anew.
 //! - [`fragments`]: datagrams in fragments, of which some do not come.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
@@ -45,6 +46,7 @@ mod picture;
 mod pieces;
 mod publish;
 mod refusal;
+mod reload;
 mod sctp;
 mod support;
 mod traffic;

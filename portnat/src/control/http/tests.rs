@@ -77,7 +77,7 @@ async fn what_is_not_there() {
     assert_eq!(heard.status, 404);
     assert_eq!(
         heard.error(),
-        "there is no /v1/flow: there are /v1/ports, /v1/flows and /v1/stats"
+        "there is no /v1/flow: there are /v1/ports, /v1/flows, /v1/stats and /v1/reload"
     );
     for (request, allowed) in [
         ("POST /v1/flows", "GET, DELETE"),
@@ -175,7 +175,8 @@ async fn a_body_that_is_too_long_or_never_comes() {
 async fn changes_of_a_daemon_that_stops() {
     let publish = post(r#"{"target":"172.17.0.2","specs":["80"]}"#);
     let unpublish = "DELETE /v1/ports?target=172.17.0.2 HTTP/1.1\r\n\r\n".to_owned();
-    for request in [publish, unpublish] {
+    let reload = "POST /v1/reload HTTP/1.1\r\n\r\n".to_owned();
+    for request in [publish, unpublish, reload] {
         let heard = ask(request).await;
         assert_eq!(heard.status, 503, "{heard:?}");
     }

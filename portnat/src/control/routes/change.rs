@@ -6,12 +6,15 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{Answer, Desk, Refusal, bad, failed, no_parameters};
 use crate::control::http::json;
 use crate::control::query::selector;
-use crate::control::{PublishRequest, Request, UnpublishedPorts, Unpublishing};
+use crate::control::{
+    PublishRequest, Reloaded, Reloading, Request, UnpublishedPorts, Unpublishing,
+};
 
 /// How long the body of a request may be, in bytes.
 const BODY_SIZE: usize = 1024 * 1024;
@@ -34,18 +37,28 @@ impl Desk {
             ports: unpublished,
             ended,
         } = asked.await??;
-        let ended = ended.await;
-        let flows_ended = ended.map_err(|_| {
-            failed("the ports are unpublished, but not all of their flows are ended")
-        })?;
-        Ok(json(
-            StatusCode::OK,
-            &UnpublishedPorts {
-                unpublished,
-                flows_ended,
-            },
-        ))
+        let answer = UnpublishedPorts {
+            unpublished,
+            flows_ended: number(ended).await?,
+        };
+        Ok(json(StatusCode::OK, &answer))
     }
+
+    pub(super) async fn reload(&self, query: &str) -> Answer {
+        no_parameters(query)?;
+        let Reloading { reloaded, ended } = self.ask(Request::Reload).await??;
+        let answer = Reloaded {
+            flows_ended: number(ended).await?,
+            ..reloaded
+        };
+        Ok(json(StatusCode::OK, &answer))
+    }
+}
+
+/// How many flows have ended, once they have.
+async fn number(ended: oneshot::Receiver<u64>) -> Result<u64, Refusal> {
+    let unknown = |_| failed("it is done, but for flows that could not be ended: see the log");
+    ended.await.map_err(unknown)
 }
 
 /// Reads a body of JSON.

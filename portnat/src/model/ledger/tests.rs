@@ -14,7 +14,8 @@ fn specs(texts: &[&str]) -> Vec<PublishSpec> {
 }
 
 fn ids<'a>(publications: impl IntoIterator<Item = &'a Publication>) -> Vec<u32> {
-    publications.into_iter().map(|one| one.port.id).collect()
+    let ports = publications.into_iter().flat_map(|one| &one.ports);
+    ports.map(|port| port.id).collect()
 }
 
 impl Ledger {
@@ -53,7 +54,7 @@ fn what_is_published_already_is_not_published_again() {
     assert!(again.asked.iter().all(|(_, new)| !new) && again.removed.is_empty());
     assert_eq!(ids(ledger.iter()), [1, 2]);
     // The port that was chosen is now named.
-    let port = first.asked[1].0.port.port;
+    let port = first.asked[1].0.ports[0].port;
     let named = format!("198.51.100.20:{port}:81@172.17.0.2");
     assert!(!ledger.add(&[&named]).asked[0].1);
     // Who asks twice in one breath wants two.
@@ -124,6 +125,12 @@ fn a_file_takes_away_only_what_it_gave() {
     ledger.file(&[&three, &one]);
     assert_eq!(ids(ledger.iter()), [1, 3]);
     assert_eq!(ids(&ledger.file(&[]).removed), [1, 3]);
+    // What the daemon was started with stays as long as it does.
+    let both = specs(&[&one]);
+    let published = ledger.publish(&both, Origin::Run, EPHEMERAL);
+    published.expect("is free again");
+    ledger.file(&[&one]);
+    assert!(ledger.file(&[]).removed.is_empty());
 }
 
 #[test]
@@ -186,13 +193,13 @@ proptest! {
             }
             prop_assert_eq!(ledger.iter().count(), file.len() + 1);
             prop_assert_eq!(ids(ledger.iter())[0], 1);
-            for one in ledger.iter() {
-                let side = (one.port.host(), one.port.target);
-                prop_assert_eq!(known.entry(one.port.id).or_insert(side.clone()), &side);
+            for port in ledger.ports() {
+                let side = (port.host(), port.target);
+                prop_assert_eq!(known.entry(port.id).or_insert(side.clone()), &side);
             }
             for (port, target) in file {
-                let leads = ledger.iter().filter(|one| one.port.port.get() == port);
-                let targets: Vec<_> = leads.map(|one| one.port.target.to_string()).collect();
+                let leads = ledger.ports().into_iter().filter(|one| one.port.get() == port);
+                let targets: Vec<_> = leads.map(|one| one.target.to_string()).collect();
                 prop_assert_eq!(targets, [format!("172.17.0.{target}:80")]);
             }
         }
