@@ -2,13 +2,17 @@
 //! looks like, until it is told to stop.
 
 mod answer;
+mod change;
+mod ending;
+mod follow;
 mod frames;
 mod ports;
 mod refusals;
+mod reload;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,16 +22,18 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
+use crate::config::ConfigError;
 use crate::control::{Request, Server, Socket};
-use crate::datapath::{Datapath, DatapathError, LoadOptions};
-use crate::model::{Desired, FastPath, Intent, Role, Timeout, UplinkBridges};
+use crate::datapath::{Datapath, LoadOptions};
+use crate::model::{FastPath, Intent, Ledger, Origin, Publication, Timeout, UplinkBridges};
 use crate::net::{
-    NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range,
-    local_reserved_ports, remove_clsact, snapshot, ticks_per_second,
+    Singleton, Snapshot, Sysctls, Watcher, local_port_range, snapshot, ticks_per_second,
 };
 use crate::report::Report;
 use crate::spec::PublishSpec;
+use ending::Ending;
 use frames::Receivers;
+use ports::PortHolder;
 use refusals::Refused;
 
 /// How often flows whose time is over are swept out, beside what flows that begin do.
@@ -43,8 +49,10 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// What `portnat run` is told.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The ports to publish.
+    /// The ports to publish on the word of the command line.
     pub publish: Vec<PublishSpec>,
+    /// The ports to publish on the word of the config file.
+    pub config_publish: Vec<PublishSpec>,
     /// Whether ports are published that a process of the host has.
     pub force: bool,
     /// Where it is kept which ephemeral ports were given; `None` for nowhere.
@@ -61,23 +69,39 @@ pub struct Config {
     pub socket: Option<PathBuf>,
 }
 
+/// Reads anew what `portnat run` is told, for a portnat that runs with these options.
+pub type Reread = Box<dyn Fn(&LoadOptions) -> Result<Config, ConfigError> + Send>;
+
+/// What of it is no part of the intent.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    fast_path: FastPath,
+    /// How long flows live.
+    lifetimes: Lifetimes,
+    load: LoadOptions,
+}
+
 /// A running portnat. Everything it changed is put back by [`Daemon::stop`]; where that is not
 /// called, dropping it does the same but for a clsact queueing discipline that it added.
 pub struct Daemon {
     intent: Intent,
-    fast_path: FastPath,
+    /// What is published, and on whose word.
+    ledger: Ledger,
+    /// What gives and holds the host's ports.
+    holder: PortHolder,
+    options: Options,
     datapath: Datapath,
-    lifetimes: Lifetimes,
     sysctls: Sysctls,
     watcher: Watcher,
     handle: rtnetlink::Handle,
     uplink_bridges: UplinkBridges,
+    /// Which containers' links take frames.
     receivers: Receivers,
     /// The ports that are not to be handed out.
     reserved: Vec<(u16, u16)>,
     /// Whether there was no uplink at the last look.
     alone: bool,
-    /// What was refused at the last round.
+    /// What had been refused at the last round.
     refused: Refused,
     /// What could not be done at the last look.
     complaints: Vec<String>,
@@ -87,7 +111,10 @@ pub struct Daemon {
     server: Option<Server>,
     /// What comes by it.
     requests: mpsc::Receiver<Request>,
-    _reservations: Vec<Reservation>,
+    /// How its config is read anew, where there is a file.
+    reread: Option<Reread>,
+    /// Flows that are to end.
+    ending: Ending,
     _singleton: Singleton,
 }
 
@@ -107,22 +134,25 @@ impl Daemon {
             rtnetlink::new_connection().context("opening a netlink socket")?;
         tokio::spawn(connection);
         let host = snapshot(&handle).await?;
+        let options = Options::new(&config);
         let mut intent = config.intent;
-        let fast_path = if Datapath::can_be_fast() {
-            config.fast_path
-        } else {
-            FastPath::Off
-        };
-        intent.fast = fast_path != FastPath::Off;
-        let (published, reservations) =
-            ports::allocate(&config.publish, local_ports, config.state, config.force)?;
-        intent.published = published;
+        intent.fast = options.is_fast();
+        let (mut holder, mut ledger) = PortHolder::new(local_ports, config.state, config.force);
+        for (specs, origin) in [
+            (&config.publish, Origin::Run),
+            (&config.config_publish, Origin::Config),
+        ] {
+            ledger.publish(specs, origin, &holder.source()?)?;
+            holder.remember(&ledger, specs);
+        }
+        intent.published = ledger.ports();
         intent.check(&host)?;
+        if !ledger.iter().all(Publication::is_held) {
+            info!("this kernel has no SCTP sockets: published SCTP ports are not reserved");
+        }
 
         let mut settings = Settings::new(hz.into(), local_ports);
-        for timeout in &config.timeouts {
-            timeout.apply(&mut settings.lifetimes, hz.into());
-        }
+        settings.lifetimes = options.lifetimes;
         let mut load = config.load;
         load.xdp = frames::mode(load.xdp, intent.fast)?;
         let datapath = Datapath::load(&load, &settings)?;
@@ -133,9 +163,10 @@ impl Daemon {
         };
         let mut daemon = Daemon {
             intent,
-            fast_path,
+            ledger,
+            holder,
+            options,
             datapath,
-            lifetimes: settings.lifetimes,
             sysctls: Sysctls::new(),
             watcher,
             handle,
@@ -148,7 +179,8 @@ impl Daemon {
             reported: BTreeMap::new(),
             server,
             requests,
-            _reservations: reservations,
+            reread: None,
+            ending: Ending::default(),
             _singleton: singleton,
         };
         if let Err(error) = daemon.begin(host, config.load.trace).await {
@@ -157,6 +189,11 @@ impl Daemon {
         }
         daemon.announce();
         Ok(daemon)
+    }
+
+    /// From now on [`Daemon::reload`] reads the config so.
+    pub fn reload_by(&mut self, reread: Reread) {
+        self.reread = Some(reread);
     }
 
     async fn begin(&mut self, host: Snapshot, trace: bool) -> anyhow::Result<()> {
@@ -191,7 +228,8 @@ impl Daemon {
                     self.follow().await;
                     next_look = Instant::now() + LOOK_AGAIN_AFTER;
                 }
-                Some(request) = self.requests.recv() => self.answer(request),
+                Some(request) = self.requests.recv() => self.answer(request).await,
+                Some(found) = self.ending.next() => self.end_found(found),
                 _ = track.tick() => {
                     self.look_for_conntrack();
                     self.lease_frames().await;
@@ -217,108 +255,6 @@ impl Daemon {
         report
     }
 
-    /// The published ports and what came through them.
-    pub fn report(&mut self) -> Report {
-        let totals = self.datapath.totals().unwrap_or_else(|error| {
-            warn!("reading flows: {error}");
-            Default::default()
-        });
-        let drops = self.datapath.drops().unwrap_or_else(|error| {
-            warn!("reading drops: {error}");
-            Vec::new()
-        });
-        let accelerated = self.datapath.accelerated().unwrap_or_else(|error| {
-            warn!("reading what XDP did: {error}");
-            0
-        });
-        Report::new(&self.intent.published, &totals, &drops, accelerated)
-    }
-
-    /// Brings the datapath in step with the host as it is now. What fails now is tried again at the
-    /// next change or round: an interface can go while we attach to it.
-    async fn follow(&mut self) {
-        let complaints = match snapshot(&self.handle).await {
-            Ok(host) => match self.reconcile(host).await {
-                Ok(complaints) => complaints,
-                Err(error) => vec![error.to_string()],
-            },
-            Err(error) => vec![error.to_string()],
-        };
-        // The same complaint again says nothing new.
-        for complaint in complaints
-            .iter()
-            .filter(|new| !self.complaints.contains(new))
-        {
-            warn!("{complaint}");
-        }
-        self.complaints = complaints;
-    }
-
-    /// As [`Daemon::follow`], of this alone.
-    fn look_for_conntrack(&mut self) {
-        match self.decide_fast() {
-            Ok(complaint) => {
-                let news = complaint.filter(|new| !self.complaints.contains(new));
-                if let Some(news) = news {
-                    warn!("{news}");
-                    self.complaints.push(news);
-                }
-            }
-            Err(error) => warn!("{error}"),
-        }
-    }
-
-    /// What cannot be done for one interface is said and does not keep the others from it.
-    async fn reconcile(&mut self, mut host: Snapshot) -> Result<Vec<String>, DatapathError> {
-        self.uplink_bridges.hold(&mut host);
-        let mut desired = self.intent.desired(&host);
-        let mut complaints = Vec::new();
-        match local_reserved_ports() {
-            Ok(reserved) => self.reserved = reserved,
-            Err(error) => complaints.push(error.to_string()),
-        }
-        desired.reserved.clone_from(&self.reserved);
-        self.sysctls
-            .forget_missing(&host.links.iter().map(|link| link.name.clone()).collect());
-        for interface in &desired.forwarding {
-            let mut enable = || {
-                self.sysctls.enable_forwarding(interface)?;
-                if desired.uses_v6() {
-                    self.sysctls.enable_forwarding_v6(interface)?;
-                }
-                Ok::<_, NetError>(())
-            };
-            complaints.extend(enable().err().map(|error| error.to_string()));
-        }
-        if let Some(loopback) = &desired.loopback {
-            let set = self.sysctls.accept_own_answers(loopback);
-            complaints.extend(set.err().map(|error| error.to_string()));
-        }
-        complaints.extend(self.decide_fast()?);
-        let attached = self.datapath.apply(&desired)?;
-        complaints.extend(attached.failed.iter().map(ToString::to_string));
-        self.remove_qdiscs(attached.qdiscs).await;
-        self.report_uplinks(&desired);
-        self.receivers.see(&host);
-        self.lease_frames().await;
-        Ok(complaints)
-    }
-
-    /// Lets packets past the stack as long as connection tracking takes it. Where it cannot be made
-    /// to, returns what keeps it from that.
-    fn decide_fast(&mut self) -> Result<Option<String>, DatapathError> {
-        if self.fast_path == FastPath::Off {
-            return Ok(None);
-        }
-        let liberal = self.sysctls.be_liberal();
-        let fast = self.fast_path.lets_past(liberal.is_ok());
-        if self.datapath.set_fast(fast)? {
-            let what = if fast { "may go past" } else { "stay in" };
-            info!("packets of established flows {what} the host's stack");
-        }
-        Ok(liberal.err().map(|error| error.to_string()))
-    }
-
     async fn detach(&mut self) {
         self.server = None;
         let detached = self.datapath.detach_all();
@@ -327,56 +263,5 @@ impl Daemon {
         if let Err(error) = self.sysctls.restore() {
             warn!("{error}");
         }
-    }
-
-    async fn remove_qdiscs(&self, indices: Vec<u32>) {
-        for index in indices {
-            if let Err(error) = remove_clsact(&self.handle, index).await {
-                warn!("{error}");
-            }
-        }
-    }
-
-    fn announce(&self) {
-        for port in &self.intent.published {
-            info!("published {port}");
-        }
-    }
-
-    fn report_uplinks(&mut self, desired: &Desired) {
-        let uplinks = desired
-            .interfaces
-            .iter()
-            .filter(|(_, link)| link.role == Role::Uplink);
-        for (index, uplink) in uplinks {
-            let v4 = desired
-                .v4
-                .egress
-                .get(index)
-                .map(|ip| Ipv4Addr::from(*ip).to_string());
-            let v6 = desired
-                .v6
-                .egress
-                .get(index)
-                .map(|ip| Ipv6Addr::from(*ip).to_string());
-            let addresses: Vec<_> = v4.into_iter().chain(v6).collect();
-            let as_whom = addresses.join(" and ");
-            let name = &uplink.name;
-            match (self.reported.get(index), &addresses[..]) {
-                (Some(known), _) if *known == addresses => {}
-                (None, []) => info!("attached to uplink {name}, which has no address yet"),
-                (None, _) => info!("attached to uplink {name}, masquerading as {as_whom}"),
-                (Some(_), []) => info!("uplink {name} has no address any more"),
-                (Some(_), _) => info!("uplink {name} masquerades as {as_whom} now"),
-            }
-            self.reported.insert(*index, addresses);
-        }
-        self.reported
-            .retain(|index, _| desired.interfaces.contains_key(index));
-        let alone = self.reported.is_empty();
-        if alone && !self.alone {
-            warn!("there is no uplink: nothing comes in from outside until one appears");
-        }
-        self.alone = alone;
     }
 }

@@ -4,7 +4,7 @@
 //! - [`cli`]: the commands, a file each.
 //! - [`daemon`]: `portnat run`, which keeps the datapath in step with the world; [`report`] is what
 //!   it has to tell.
-//! - [`control`]: the socket by which the commands ask the daemon. [`flows`]: flows as they are told
+//! - [`config`]: the config file. [`control`]: the socket by which the commands ask the daemon. [`flows`]: flows as they are told
 //!   there.
 //! - [`spec`]: Docker's `-p` grammar. [`model`]: what should be, as pure functions.
 //! - [`net`]: netlink, sysctls and sockets. [`datapath`]: programs and maps, the only room that
@@ -12,6 +12,7 @@
 //! - [`lab`]: hosts made out of network namespaces, for the demo and the tests.
 
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod datapath;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::datapath::PortTotals;
 use crate::flows::Transport;
-use crate::model::PublishedPort;
+use crate::model::{Origin, PublishedPort};
 
 /// The published ports, what came through each, and what was dropped. Its fields are those of the
 /// JSON, see `docs/api.md`.
@@ -28,6 +28,17 @@ pub struct Report {
 /// A published port, or a range of them, and what came through it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortReport {
+    /// The port.
+    #[serde(flatten)]
+    pub sides: PortSides,
+    /// What came through.
+    #[serde(flatten)]
+    pub totals: PortTotals,
+}
+
+/// A published port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortSides {
     /// The host's address; the unspecified one stands for all.
     pub address: IpAddr,
     /// The host's port, of a range the first.
@@ -42,21 +53,15 @@ pub struct PortReport {
     pub target_port: u16,
     /// The last port of the target's range.
     pub target_port_end: u16,
-    /// What came through.
-    #[serde(flatten)]
-    pub totals: PortTotals,
+    /// On whose word it is published.
+    pub origin: Origin,
 }
 
-impl Report {
-    /// A report of these ports, whose totals are found by their ids.
+impl PortSides {
+    /// A port that is published on the word of `origin`.
     #[must_use]
-    pub fn new(
-        published: &[PublishedPort],
-        totals: &BTreeMap<u32, PortTotals>,
-        drops: &[(DropReason, u64)],
-        accelerated: u64,
-    ) -> Self {
-        let port = |port: &PublishedPort| PortReport {
+    pub fn new(port: &PublishedPort, origin: Origin) -> Self {
+        PortSides {
             address: port.address,
             port: port.ports.first().get(),
             port_end: port.ports.last().get(),
@@ -64,6 +69,61 @@ impl Report {
             target: port.target.ip(),
             target_port: port.target.port(),
             target_port_end: port.target_end(),
+            origin,
+        }
+    }
+
+    /// That of these which leads to a port of the target.
+    #[must_use]
+    pub fn leading_to(mut self, target_port: u16) -> Option<Self> {
+        if !(self.target_port..=self.target_port_end).contains(&target_port) {
+            return None;
+        }
+        self.port += target_port - self.target_port;
+        (self.port_end, self.target_port, self.target_port_end) =
+            (self.port, target_port, target_port);
+        Some(self)
+    }
+
+    /// The host's side without the protocol, as `0.0.0.0:8080` or `0.0.0.0:8000-8099`.
+    #[must_use]
+    pub fn host(&self) -> String {
+        side(self.address, self.port, self.port_end)
+    }
+
+    /// The target's ports, as `80` or `80-89`.
+    #[must_use]
+    pub fn target_ports(&self) -> String {
+        match self.target_port == self.target_port_end {
+            true => self.target_port.to_string(),
+            false => format!("{}-{}", self.target_port, self.target_port_end),
+        }
+    }
+
+    /// The target's side, alike.
+    fn target(&self) -> String {
+        side(self.target, self.target_port, self.target_port_end)
+    }
+}
+
+/// Both sides, as `0.0.0.0:8080/tcp -> 172.17.0.2:80`.
+impl fmt::Display for PortSides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} -> {}", self.host(), self.protocol, self.target())
+    }
+}
+
+impl Report {
+    /// A report of these ports, whose totals are found by their ids.
+    #[must_use]
+    pub fn new(
+        published: &[(PublishedPort, Origin)],
+        totals: &BTreeMap<u32, PortTotals>,
+        drops: &[(DropReason, u64)],
+        accelerated: u64,
+    ) -> Self {
+        let port = |(port, origin): &(PublishedPort, Origin)| PortReport {
+            sides: PortSides::new(port, *origin),
             totals: totals.get(&port.id).copied().unwrap_or_default(),
         };
         Report {
@@ -90,9 +150,9 @@ impl fmt::Display for Report {
             "BYTES OUT",
         ]);
         for port in &self.ports {
-            let host = side(port.address, port.port, port.port_end);
-            let target = side(port.target, port.target_port, port.target_port_end);
-            let mut row = vec![format!("{host}/{}", port.protocol), target];
+            let sides = &port.sides;
+            let host = format!("{}/{}", sides.host(), sides.protocol);
+            let mut row = vec![host, sides.target()];
             let traffic = &port.totals.traffic;
             let numbers = [
                 port.totals.flows,
@@ -155,7 +215,7 @@ mod tests {
             },
         };
         Report::new(
-            &[port],
+            &[(port, Origin::Run)],
             &[(1, totals)].into(),
             &[(DropReason::Fragment, 3)],
             2,
@@ -178,8 +238,8 @@ mod tests {
     #[test]
     fn a_range_is_one_row() {
         let mut report = report();
-        report.ports[0].port_end = 8089;
-        report.ports[0].target_port_end = 89;
+        report.ports[0].sides.port_end = 8089;
+        report.ports[0].sides.target_port_end = 89;
         let text = report.to_string();
         let row = text.lines().nth(1).expect("a row");
         assert!(
@@ -198,7 +258,7 @@ mod tests {
             json,
             r#"{"ports":[{"address":"0.0.0.0","port":8080,"port_end":8080,"protocol":"tcp","#
                 .to_owned()
-                + r#""target":"172.17.0.2","target_port":80,"target_port_end":80,"flows":1,"packets_in":6,"#
+                + r#""target":"172.17.0.2","target_port":80,"target_port_end":80,"origin":"run","flows":1,"packets_in":6,"#
                 + r#""bytes_in":400,"packets_out":0,"bytes_out":0}],"dropped":{"fragment":3},"accelerated":2}"#
         );
         let read: Report = serde_json::from_str(&json).expect("our own JSON");

@@ -65,6 +65,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build portnat and have it write its man pages to target/man.
+    Man,
     /// Check the formatting, and clippy on every crate, the eBPF crate as bpfel code.
     Lint,
 }
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Run { release, arguments } => verbs::run(release, &arguments),
         Verb::Test { suite, arguments } => verbs::test::run(suite, &arguments),
         Verb::Bench { arguments } => verbs::bench::run(&arguments),
+        Verb::Man => verbs::man(),
         Verb::Lint => verbs::lint::run(),
     };
     match outcome {

@@ -44,6 +44,23 @@ pub(crate) fn run(release: bool, arguments: &[String]) -> Result<()> {
     Err(cargo.exec()).context("cannot start cargo")
 }
 
+/// The man pages, as portnat itself writes them.
+pub(crate) fn man() -> Result<()> {
+    const DIRECTORY: &str = "target/man";
+    build(false)?;
+    say(&format!("writing man pages to {DIRECTORY}"));
+    let mut cargo = cargo::command();
+    exec::run(cargo.args([
+        "run",
+        "--quiet",
+        "--package",
+        "portnat",
+        "--",
+        "man",
+        DIRECTORY,
+    ]))
+}
+
 fn profile(release: bool) -> Option<&'static str> {
     release.then_some("--release")
 }

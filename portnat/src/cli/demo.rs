@@ -109,6 +109,7 @@ impl HostDaemon {
     /// Starts the daemon and waits until it has attached.
     fn start(host: &Namespace, publish: &[String]) -> anyhow::Result<Self> {
         let config = Config {
+            config_publish: Vec::new(),
             publish: publish
                 .iter()
                 .map(|spec| spec.parse())

@@ -71,7 +71,12 @@ fn flush(args: &Flush) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     let ended = Client::new(&args.socket.socket).flush(&args.filter)?;
-    let flows = if ended == 1 { "flow" } else { "flows" };
-    super::print(format_args!("ended {ended} {flows}"))?;
+    super::print(format_args!("ended {}", number(ended)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// So many flows, in words.
+pub(super) fn number(flows: u64) -> String {
+    let word = if flows == 1 { "flow" } else { "flows" };
+    format!("{flows} {word}")
 }

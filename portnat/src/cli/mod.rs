@@ -1,11 +1,18 @@
 //! The command line.
 
+mod completions;
 mod demo;
 mod flows;
 mod ls;
+mod man;
+mod port;
 mod privileges;
+mod publish;
 mod publishing;
+mod reload;
 mod run;
+mod stats;
+mod unpublish;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -21,9 +28,17 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::datapath::DatapathError;
 use crate::spec::SpecError;
 
+/// What the exit codes mean; for the long help and the man pages.
+const EXIT_CODES: &str = "Exit codes:
+  0    it is done
+  1    it cannot be done here and now: the host does not let it, no portnat answers, or what is
+       meant is not there (unpublish and port); one line on standard error says why
+  2    the command line or the config file makes no sense
+  130  the demo was interrupted";
+
 /// Publish containers' ports and masquerade what they send, as an eBPF dataplane.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_long_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -36,13 +51,20 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Publish(publish::Args),
+    Unpublish(unpublish::Args),
     Ls(ls::Args),
+    Port(port::Args),
     Flows(flows::Args),
+    Stats(stats::Args),
+    Reload(reload::Args),
     Demo(demo::Args),
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
-/// Runs the command line. The exit code is 0 when all went well, 1 when something failed, 2 when
-/// the command line makes no sense, and 130 when the demo was interrupted.
+/// Runs the command line; returns one of [`EXIT_CODES`].
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -59,9 +81,16 @@ pub fn main() -> ExitCode {
     start_logging(cli.verbose);
     let result = match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Publish(args) => publish::run(args),
+        Command::Unpublish(args) => unpublish::run(args),
         Command::Ls(args) => ls::run(&args),
+        Command::Port(args) => port::run(&args),
         Command::Flows(args) => flows::run(args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     result.unwrap_or_else(|error| {
         // Each error names its cause once: a link of the chain that repeats the one before it
@@ -83,6 +112,12 @@ pub fn main() -> ExitCode {
             false => ExitCode::FAILURE,
         }
     })
+}
+
+/// Says in a line that the command line makes no sense.
+fn misused(why: impl Display) -> ExitCode {
+    eprintln!("portnat: {}", printable(&why.to_string()));
+    ExitCode::from(2)
 }
 
 /// Prints text to standard output. A reader that has seen enough, as `head` has, is no failure.

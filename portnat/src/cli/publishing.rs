@@ -7,7 +7,7 @@ use tracing::info;
 use crate::spec::{ExposeSpec, PublishSpec, SpecError, publish_all};
 
 /// What to publish.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct Publishing {
     /// Publish a port: [[IP:][HOSTPORT]:]PORT[/PROTO]@TARGET, for example 8080:80@172.17.0.2.
     /// HOSTPORT and PORT can be ranges, as in 8000-8099:80-179@172.17.0.2; of a range for one PORT
@@ -31,8 +31,8 @@ pub(super) struct Publishing {
 
 impl Publishing {
     /// All that is to be published, each with its address of the host.
-    pub(super) fn specs(self) -> Result<Vec<PublishSpec>, SpecError> {
-        let mut specs = self.publish;
+    pub(super) fn specs(&self) -> Result<Vec<PublishSpec>, SpecError> {
+        let mut specs = self.publish.clone();
         let exposed = publish_all(&self.expose, &specs);
         if self.publish_all {
             specs.extend(exposed);

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::builder::TypedValueParser;
 use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,18 +15,24 @@ use tracing::{info, warn};
 
 use super::privileges;
 use super::publishing::Publishing;
+use crate::config::{ConfigError, ConfigFile, MAX_FLOWS, MAX_HALF_OPEN};
 use crate::control::SocketArg;
-use crate::daemon::{Config, Daemon};
+use crate::daemon::{Config, Daemon, Reread};
 use crate::datapath::{AttachMode, LoadOptions, UdpMapping, XdpMode};
-use crate::model::{FastPath, Intent, Mark, Timeout};
+use crate::model::{FastPath, Intent, Interfaces, Mark, Timeout};
 use crate::report::Report;
-use crate::spec::SpecError;
 
 /// Publish ports until SIGINT, SIGTERM or SIGHUP, then put everything back.
 ///
-/// SIGUSR1 prints the table of published ports; so does the end.
-#[derive(Debug, clap::Args)]
+/// SIGUSR1 prints the table of published ports; so does the end. With --config SIGHUP has the file be
+/// read anew, as `portnat reload` does.
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
+    /// Read more from this file, where these options have the same names. What the command line says
+    /// goes before it; what both publish is published.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
     #[command(flatten)]
     publishing: Publishing,
 
@@ -40,26 +48,26 @@ pub(super) struct Args {
     /// An interface to the outside [default: all but lo, bridges without a default route, and
     /// ports of other interfaces]. May be given several times.
     #[arg(long = "uplink", value_name = "IF")]
-    uplinks: Vec<String>,
+    uplinks: Vec<Interfaces>,
 
     /// An interface that containers are behind [default: bridges without a default route]. May be
     /// given several times.
     #[arg(long = "bridge", value_name = "IF")]
-    bridges: Vec<String>,
+    bridges: Vec<Interfaces>,
 
     /// Source-NAT what this prefix sends out by an uplink [default: the bridges' subnets, of IPv6
     /// unique local ones only]. May be given several times.
     #[arg(long, value_name = "CIDR")]
     masquerade: Vec<IpNet>,
 
-    /// How many flows there can be at once; a flow takes about 1,290 bytes of kernel memory
-    /// for both families, allocated at start.
-    #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
-    max_flows: u32,
+    /// How many flows there can be at once [default: 262144]; a flow takes about 1,290 bytes of kernel
+    /// memory for both families, allocated at start.
+    #[arg(long, value_name = "N", value_parser = number(MAX_FLOWS))]
+    max_flows: Option<u32>,
 
     /// How many flows of TCP, and of other protocols, outsiders can have opened and not confirmed by
     /// an answer [default: an eighth of --max-flows]. When there are more the oldest go.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
+    #[arg(long, value_name = "N", value_parser = number(MAX_HALF_OPEN))]
     max_half_open: Option<u32>,
 
     /// How many seconds a flow lives without a packet in a state: tcp-opening (60), tcp-established
@@ -70,17 +78,18 @@ pub(super) struct Args {
 
     /// How many flows to the outside each container can have at once, in each family [default: a quarter
     /// of --max-flows, at least 1024]. More are refused.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    #[arg(long, value_name = "N", value_parser = number(MAX_FLOWS))]
     max_flows_per_container: Option<u32>,
 
-    /// From which port of the host what a container's UDP socket sends leaves.
-    #[arg(long, value_enum, default_value_t)]
-    udp_mapping: UdpMapping,
+    /// From which port of the host what a container's UDP socket sends leaves [default:
+    /// endpoint-independent].
+    #[arg(long, value_enum)]
+    udp_mapping: Option<UdpMapping>,
 
     /// Which packets of established flows go past the host's stack: routing and firewall see the first
-    /// of each flow, and one a second.
-    #[arg(long, value_enum, default_value_t)]
-    fast_path: FastPath,
+    /// of each flow, and one a second [default: auto].
+    #[arg(long, value_enum)]
+    fast_path: Option<FastPath>,
 
     /// Set these bits of the mark of each packet that is translated where it comes in and goes through
     /// the host's stack, for its rules to match.
@@ -105,78 +114,132 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn config(self) -> Result<Config, SpecError> {
-        Ok(Config {
+    /// All that is told, the file's words included, which is read now.
+    fn config(&self) -> Result<(Config, ConfigFile), ConfigError> {
+        let file = match &self.config {
+            Some(path) => ConfigFile::read(path)?,
+            None => ConfigFile::default(),
+        };
+        let max_flows = self.max_flows.or(file.max_flows).unwrap_or(262_144);
+        let max_half_open = self.max_half_open.or(file.max_half_open);
+        let per_container = self
+            .max_flows_per_container
+            .or(file.max_flows_per_container);
+        let config = Config {
             publish: self.publishing.specs()?,
+            config_publish: file.publish.clone(),
             force: self.force,
-            state: Some(self.state),
+            state: Some(self.state.clone()),
             intent: Intent {
-                uplinks: self.uplinks,
-                bridges: self.bridges,
-                masquerade: self.masquerade,
+                uplinks: first_said(&self.uplinks, &file.uplinks),
+                bridges: first_said(&self.bridges, &file.bridges),
+                masquerade: first_said(&self.masquerade, &file.masquerade),
                 ..Intent::default()
             },
-            fast_path: self.fast_path,
-            timeouts: self.timeouts,
+            fast_path: self.fast_path.or(file.fast_path).unwrap_or_default(),
+            // Of two for a state the later counts.
+            timeouts: [&file.timeouts[..], &self.timeouts].concat(),
             load: LoadOptions {
-                max_flows: self.max_flows,
-                max_half_open: self
-                    .max_half_open
-                    .unwrap_or_else(|| (self.max_flows / 8).max(64)),
-                max_flows_per_container: self
-                    .max_flows_per_container
-                    .unwrap_or_else(|| (self.max_flows / 4).max(1024)),
-                udp_mapping: self.udp_mapping,
-                mark: self.mark,
+                max_flows,
+                max_half_open: max_half_open.unwrap_or_else(|| (max_flows / 8).max(64)),
+                max_flows_per_container: per_container.unwrap_or_else(|| (max_flows / 4).max(1024)),
+                udp_mapping: self.udp_mapping.or(file.udp_mapping).unwrap_or_default(),
+                mark: self.mark.or(file.mark),
                 attach: self.attach,
                 xdp: self.xdp,
                 trace: self.trace,
             },
-            socket: Some(self.socket.socket),
+            socket: Some(self.socket.socket.clone()),
+        };
+        Ok((config, file))
+    }
+
+    /// How the file is read anew.
+    fn reread(self) -> Reread {
+        Box::new(move |running| {
+            let (config, file) = self.config()?;
+            file.check_fixed(&config.load, running)?;
+            Ok(config)
         })
     }
 }
 
+/// What the command line says, or else the file.
+fn first_said<T: Clone>(command_line: &[T], file: &[T]) -> Vec<T> {
+    let said = [command_line, file];
+    let first = said.into_iter().find(|said| !said.is_empty());
+    first.unwrap_or_default().to_vec()
+}
+
+/// Reads a number within these bounds.
+fn number(bounds: RangeInclusive<u32>) -> impl TypedValueParser<Value = u32> {
+    let (first, last) = bounds.into_inner();
+    clap::value_parser!(u32).range(i64::from(first)..=i64::from(last))
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy)]
+enum Asked {
+    Stop,
+    Reload,
+    Report,
+}
+
 /// Runs the daemon in the foreground.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = args.config()?;
     privileges::check()?;
+    // Also before anything is changed.
+    let config = match args.config() {
+        Ok((config, _)) => config,
+        Err(error) => return Ok(super::misused(error)),
+    };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?
-        .block_on(serve(config))
+        .block_on(serve(args, config))
 }
 
-async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+async fn serve(args: Args, config: Config) -> anyhow::Result<ExitCode> {
     // Before anything is changed: a signal that comes while we start must not end us half-way.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut usr1 = signal(SignalKind::user_defined1())?;
-    let mut hangup = match hangup_is_ignored() {
+    let reloads = args.config.is_some();
+    let mut hangup = match hangup_is_ignored() && !reloads {
         true => None,
         false => Some(signal(SignalKind::hangup())?),
     };
     raise_file_limit();
     let mut daemon = Daemon::start(config).await?;
+    if reloads {
+        daemon.reload_by(args.reread());
+    }
     info!("ready");
     let served = loop {
-        let mut asked = false;
+        let mut asked = Asked::Stop;
         let served = daemon
             .serve(async {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    // The terminal is gone.
-                    Some(_) = async { hangup.as_mut()?.recv().await } => {}
-                    _ = usr1.recv() => asked = true,
+                asked = tokio::select! {
+                    _ = interrupt.recv() => Asked::Stop,
+                    _ = terminate.recv() => Asked::Stop,
+                    // The terminal is gone, unless it is the way to ask for this.
+                    Some(_) = async { hangup.as_mut()?.recv().await } => match reloads {
+                        true => Asked::Reload,
+                        false => Asked::Stop,
+                    },
+                    _ = usr1.recv() => Asked::Report,
                 }
             })
             .await;
-        if served.is_err() || !asked {
+        if served.is_err() {
             break served;
         }
-        print(&daemon.report());
+        match asked {
+            Asked::Stop => break served,
+            Asked::Reload => daemon.reload_and_say().await,
+            Asked::Report => print(&daemon.report()),
+        }
     };
     print(&daemon.stop().await);
     served?;

@@ -1,10 +1,11 @@
 //! The commands' end of the socket.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response};
@@ -14,9 +15,11 @@ use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use super::query::Query;
-use super::{Ended, Problem, plain};
-use crate::flows::{FlowFilter, FlowList};
+use super::query::{Query, selector};
+use super::{
+    Ended, Problem, PublishRequest, PublishedPorts, Reloaded, Stats, UnpublishedPorts, plain,
+};
+use crate::flows::{FlowFilter, FlowList, PortFilter};
 use crate::report::Report;
 
 /// How long a daemon may be silent.
@@ -103,20 +106,78 @@ impl Client {
         Ok(ended.ended)
     }
 
+    /// How the datapath fares.
+    ///
+    /// # Errors
+    /// There is no answer, or a refusal.
+    pub fn stats(&self) -> Result<Stats, ClientError> {
+        self.read(&self.ask(Method::GET, "/v1/stats")?)
+    }
+
+    /// Publishes ports of a target, all of them or none.
+    ///
+    /// # Errors
+    /// There is no answer, or a refusal.
+    pub fn publish(&self, request: &PublishRequest) -> Result<PublishedPorts, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.broken(error))?;
+        self.read(&self.say(Method::POST, "/v1/ports", body)?)
+    }
+
+    /// Publishes a target's ports no more; of `specs` if there are any, else all.
+    ///
+    /// # Errors
+    /// There is no answer, or a refusal: there may be none.
+    pub fn unpublish_target(
+        &self,
+        target: IpAddr,
+        specs: &[String],
+    ) -> Result<UnpublishedPorts, ClientError> {
+        self.unpublish(&selector::of_target(target, specs))
+    }
+
+    /// Publishes some ports of the host no more.
+    ///
+    /// # Errors
+    /// There is no answer, or a refusal: there may be none.
+    pub fn unpublish_port(&self, port: &PortFilter) -> Result<UnpublishedPorts, ClientError> {
+        self.unpublish(&selector::of_port(port))
+    }
+
+    fn unpublish(&self, query: &str) -> Result<UnpublishedPorts, ClientError> {
+        self.read(&self.ask(Method::DELETE, &format!("/v1/ports?{query}"))?)
+    }
+
+    /// Has the config file be read anew.
+    ///
+    /// # Errors
+    /// There is no answer, or a refusal.
+    pub fn reload(&self) -> Result<Reloaded, ClientError> {
+        self.read(&self.ask(Method::POST, "/v1/reload")?)
+    }
+
     fn read<T: DeserializeOwned>(&self, json: &[u8]) -> Result<T, ClientError> {
         serde_json::from_slice(json).map_err(|error| self.broken(error))
     }
 
     fn ask(&self, method: Method, path: &str) -> Result<Bytes, ClientError> {
+        self.say(method, path, Vec::new())
+    }
+
+    fn say(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| self.broken(error))?;
         runtime.block_on(async {
-            let answer = timeout(PATIENCE, self.exchange(method, path)).await;
+            let answer = timeout(PATIENCE, self.exchange(method, path, body)).await;
             answer.unwrap_or_else(|_| Err(self.broken("it is silent")))
         })
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<Bytes, ClientError> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Bytes, ClientError> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|cause| match cause.kind() {
             io::ErrorKind::PermissionDenied => ClientError::Denied(self.socket.clone()),
@@ -131,7 +192,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header("host", "localhost")
-            .body(Empty::<Bytes>::new())
+            .body(Full::<Bytes>::from(body))
             .map_err(|error| self.broken(error))?;
         let answer = async {
             let response = sender.send_request(request).await;

@@ -6,12 +6,14 @@
 //!
 //! [`Client`] is the other end, for the commands.
 
+mod change;
 mod client;
 mod http;
 mod query;
 mod routes;
 mod server;
 mod socket;
+mod stats;
 mod survey;
 
 use std::collections::BTreeMap;
@@ -24,12 +26,19 @@ use portnat_common::{DropReason, Ip4, Ip6, Lifetimes, Ticks, Tuple};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+pub use change::{
+    AimError, ChangeError, PublishRequest, PublishedPorts, Reloaded, Selector, UnpublishedPorts,
+    aim,
+};
 pub use client::{Client, ClientError};
 pub use server::Server;
 pub use socket::{Socket, SocketError};
+pub use stats::{FlowStats, Stats};
 
 use crate::datapath::{DatapathError, FlowReader, PortTotals};
-use crate::model::PublishedPort;
+use crate::model::{Origin, PublishedPort};
+use crate::report::PortSides;
+use crate::spec::PublishSpec;
 
 /// What the daemon's loop is asked for.
 #[derive(Debug)]
@@ -38,19 +47,53 @@ pub enum Request {
     Look(oneshot::Sender<Result<Look, DatapathError>>),
     /// To end flows; the answer is how many there were.
     End(FlowKeys, oneshot::Sender<Result<u64, DatapathError>>),
+    /// To publish all of these, or none.
+    Publish(
+        Vec<PublishSpec>,
+        oneshot::Sender<Result<PublishedPorts, ChangeError>>,
+    ),
+    /// To publish some no more.
+    Unpublish(Selector, oneshot::Sender<Result<Unpublishing, ChangeError>>),
+    /// To read the config anew.
+    Reload(oneshot::Sender<Result<Reloading, ChangeError>>),
 }
+
+/// A config that was read anew and applied.
+#[derive(Debug)]
+pub struct Reloading {
+    /// What that has changed.
+    pub reloaded: Reloaded,
+    /// When the flows of what is published no more are ended, how many there were.
+    pub ended: oneshot::Receiver<u64>,
+}
+
+/// Ports that are out of the tables.
+#[derive(Debug)]
+pub struct Unpublishing {
+    /// The ports.
+    pub ports: Vec<PortSides>,
+    /// When their flows are ended, how many there were.
+    pub ended: oneshot::Receiver<u64>,
+}
+
+/// How many flows the loop ends at a time: it has others to look after in between.
+pub(crate) const ENDED_AT_ONCE: usize = 256;
 
 /// What the daemon knows at a moment, and a way to the flows.
 #[derive(Debug)]
 pub struct Look {
     /// The published ports.
-    pub published: Vec<PublishedPort>,
+    pub published: Vec<(PublishedPort, Origin)>,
     /// What flows that have ended carried, by the published port's id.
     pub ended: BTreeMap<u32, PortTotals>,
     /// Dropped packets by reason.
     pub drops: Vec<(DropReason, u64)>,
     /// Packets that went to their containers by XDP.
     pub accelerated: u64,
+    /// How many source ports were lent, by how many were tried for each.
+    pub probes: Vec<u64>,
+    /// How many flows of each family there can be.
+    pub max_flows: u32,
     /// The flow tables.
     pub flows: FlowReader,
     /// The time.
@@ -75,6 +118,22 @@ pub struct FlowKeys {
     pub v4: Vec<Tuple<Ip4>>,
     /// Those of IPv6.
     pub v6: Vec<Tuple<Ip6>>,
+}
+
+impl FlowKeys {
+    /// Takes so many of each family out.
+    pub(crate) fn some(&mut self, number: usize) -> Self {
+        FlowKeys {
+            v4: self.v4.split_off(self.v4.len().saturating_sub(number)),
+            v6: self.v6.split_off(self.v6.len().saturating_sub(number)),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
 }
 
 /// Which socket a command means.

@@ -1,5 +1,7 @@
 //! Filters as the query of a URL.
 
+pub(super) mod selector;
+
 use form_urlencoded::{Serializer, parse};
 
 use crate::flows::FlowFilter;

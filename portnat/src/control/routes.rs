@@ -1,5 +1,8 @@
 //! What is asked for, and what the answer is made of.
 
+mod change;
+mod stats;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +17,13 @@ use tokio::time::timeout;
 
 use super::http::{Body, json, line, refusal, text, with_type};
 use super::query::Query;
-use super::{Ended, FlowKeys, Look, Request};
+use super::{ChangeError, ENDED_AT_ONCE, Ended, FlowKeys, Look, Request};
 use crate::datapath::DatapathError;
 use crate::flows::FlowFilter;
 use crate::report::Report;
 
 /// How long the daemon's loop may take to answer, and somebody else to read the tables.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How many flows the loop ends at a time: it has packets' interests to look after in between.
-const ENDED_AT_ONCE: usize = 256;
 /// How often a report is begun anew because flows were collected under it.
 const ATTEMPTS: usize = 3;
 /// How many pieces of an answer wait for a client that reads slowly.
@@ -59,6 +60,12 @@ impl From<DatapathError> for Refusal {
     }
 }
 
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Self {
+        Self::new(error.status(), error.to_string())
+    }
+}
+
 type Answer = Result<Response<Body>, Refusal>;
 
 /// Answers a request.
@@ -67,22 +74,32 @@ pub(super) async fn answer(
     desk: Desk,
 ) -> Response<Body> {
     let allowed = match request.uri().path() {
-        "/v1/ports" => "GET",
+        "/v1/ports" => "GET, POST, DELETE",
         "/v1/flows" => "GET, DELETE",
+        "/v1/stats" => "GET",
+        "/v1/reload" => "POST",
         path => {
-            let words = format!("there is no {path}: there are /v1/ports and /v1/flows");
+            let words = format!(
+                "there is no {path}: there are /v1/ports, /v1/flows, /v1/stats and /v1/reload"
+            );
             return refusal(StatusCode::NOT_FOUND, words);
         }
     };
-    if !request.body().is_end_stream() {
-        let words = "a request here has no body: filters belong in the URL";
+    let (head, body) = request.into_parts();
+    let takes_body = head.method == Method::POST && head.uri.path() == "/v1/ports";
+    if !(takes_body || body.is_end_stream()) {
+        let words = "such a request has no body: filters belong in the URL";
         return refusal(StatusCode::PAYLOAD_TOO_LARGE, words);
     }
-    let query = request.uri().query().unwrap_or_default();
-    let answer = match (request.method(), request.uri().path()) {
+    let query = head.uri.query().unwrap_or_default();
+    let answer = match (&head.method, head.uri.path()) {
         (&Method::GET, "/v1/ports") => desk.ports(query).await,
-        (&Method::GET, _) => desk.flows(query).await,
+        (&Method::POST, "/v1/ports") => desk.publish(query, body).await,
+        (&Method::DELETE, "/v1/ports") => desk.unpublish(query).await,
+        (&Method::GET, "/v1/flows") => desk.flows(query).await,
         (&Method::DELETE, "/v1/flows") => desk.flush(query).await,
+        (&Method::GET, "/v1/stats") => desk.stats(query).await,
+        (&Method::POST, "/v1/reload") => desk.reload(query).await,
         (method, path) => {
             let words = format!("{path} knows no {method}, only {allowed}");
             let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, words);
@@ -101,9 +118,7 @@ impl Desk {
     }
 
     async fn ports(&self, query: &str) -> Answer {
-        if !query.is_empty() {
-            return Err(bad("/v1/ports takes no parameters".to_owned()));
-        }
+        no_parameters(query)?;
         let place = self.place().await?;
         let mut look = self.look().await?;
         let mut attempts = ATTEMPTS;
@@ -155,14 +170,11 @@ impl Desk {
             let words = "which flows? Say port, target, client or proto, or all=true alone";
             return Err(bad(words.to_owned()));
         }
-        let FlowKeys { mut v4, mut v6 } = self.keys(filter).await?;
+        let mut keys = self.keys(filter).await?;
         let mut ended = 0;
-        while !(v4.is_empty() && v6.is_empty()) {
-            let keys = FlowKeys {
-                v4: v4.split_off(v4.len().saturating_sub(ENDED_AT_ONCE)),
-                v6: v6.split_off(v6.len().saturating_sub(ENDED_AT_ONCE)),
-            };
-            ended += self.ask(|answer| Request::End(keys, answer)).await??;
+        while !keys.is_empty() {
+            let some = keys.some(ENDED_AT_ONCE);
+            ended += self.ask(|answer| Request::End(some, answer)).await??;
         }
         Ok(json(StatusCode::OK, &Ended { ended }))
     }
@@ -226,6 +238,13 @@ async fn beside<T: Send + 'static>(
     answered
         .await
         .map_err(|_| failed("the flows could not be read"))
+}
+
+fn no_parameters(query: &str) -> Result<(), Refusal> {
+    match query {
+        "" => Ok(()),
+        _ => Err(bad("such a request takes no parameters".to_owned())),
+    }
 }
 
 fn bad(words: String) -> Refusal {

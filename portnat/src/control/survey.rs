@@ -21,7 +21,7 @@ pub(super) type Pieces = mpsc::Sender<Result<Bytes, io::Error>>;
 impl Look {
     /// Passes on each flow that `filter` means until `found` says no; families one after the other,
     /// as a copy of one is enough to hold at a time.
-    fn sift<A: FlowTable>(
+    pub(super) fn sift<A: FlowTable>(
         &self,
         filter: &FlowFilter,
         go_on: impl Fn() -> bool,
@@ -30,7 +30,11 @@ impl Look {
         let Some(entries) = self.flows.read::<A>(go_on)? else {
             return Ok(());
         };
-        let ports: BTreeMap<_, _> = self.published.iter().map(|port| (port.id, port)).collect();
+        let ports: BTreeMap<_, _> = self
+            .published
+            .iter()
+            .map(|(port, _)| (port.id, port))
+            .collect();
         let lives = |flow: &JoinedFlow<A>| !flow.is_over(self.now, &self.lifetimes);
         for flow in JoinedFlow::all(&entries).filter(lives) {
             let port = ports.get(&flow.port_id()).copied();

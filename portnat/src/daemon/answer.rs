@@ -9,10 +9,15 @@ use crate::net::ticks_per_second;
 
 impl Daemon {
     /// Does what is asked; whoever asked may not wait for it any more.
-    pub(super) fn answer(&mut self, request: Request) {
+    pub(super) async fn answer(&mut self, request: Request) {
         let heard = match request {
             Request::Look(answer) => answer.send(self.look()).is_ok(),
             Request::End(keys, answer) => answer.send(self.end(&keys)).is_ok(),
+            Request::Publish(specs, answer) => answer.send(self.publish(&specs).await).is_ok(),
+            Request::Unpublish(selector, answer) => {
+                answer.send(self.unpublish(&selector).await).is_ok()
+            }
+            Request::Reload(answer) => answer.send(self.reload().await).is_ok(),
         };
         if !heard {
             debug!("nobody waits for an answer at the control socket any more");
@@ -21,18 +26,20 @@ impl Daemon {
 
     fn look(&mut self) -> Result<Look, DatapathError> {
         Ok(Look {
-            published: self.intent.published.clone(),
+            published: self.ledger.listed(),
             ended: self.datapath.ended()?,
             drops: self.datapath.drops()?,
             accelerated: self.datapath.accelerated()?,
+            max_flows: self.options.load.max_flows,
+            probes: self.datapath.probes()?,
             flows: self.datapath.flow_reader()?,
             now: self.datapath.now()?,
             hz: ticks_per_second(),
-            lifetimes: self.lifetimes,
+            lifetimes: self.options.lifetimes,
         })
     }
 
-    fn end(&mut self, keys: &FlowKeys) -> Result<u64, DatapathError> {
+    pub(super) fn end(&mut self, keys: &FlowKeys) -> Result<u64, DatapathError> {
         Ok(self.end_family(&keys.v4)? + self.end_family(&keys.v6)?)
     }
 

@@ -2,37 +2,52 @@
 
 use std::path::PathBuf;
 
-use tracing::info;
-
 use crate::datapath::BindHook;
-use crate::model::{Allocator, HostPorts, PublishedPort, Sticky};
-use crate::net::{Guard, Reservation, Reserver, has_ipv6, local_reserved_ports};
+use crate::model::{HostPorts, Ledger, Source, Sticky};
+use crate::net::{Guard, NetError, Reserver, has_ipv6, local_reserved_ports};
 use crate::spec::PublishSpec;
 
-/// Gives specs their ports of this host and holds them; which ephemeral ones is kept in `state`.
-pub(super) fn allocate(
-    specs: &[PublishSpec],
+/// Gives ports of the host and holds them, and keeps in mind which ephemeral ones it gave.
+pub(super) struct PortHolder {
     ephemeral: (u16, u16),
-    state: Option<PathBuf>,
+    reserver: Reserver,
+    sticky: Sticky,
     force: bool,
-) -> anyhow::Result<(Vec<PublishedPort>, Vec<Reservation>)> {
-    let host = HostPorts {
-        ephemeral,
-        reserved: local_reserved_ports()?,
-        ipv6: has_ipv6(),
-    };
-    let reserver = Reserver::new(|| Ok(Box::new(BindHook::of_all()?) as Box<dyn Guard>));
-    let mut sticky = state.map_or_else(Sticky::forgetful, Sticky::within);
-    let mut allocator = Allocator::remembering(sticky.given());
-    let mut reserve = |ports, choice| reserver.reserve(ports, choice, force);
-    let allocated = allocator.allocate(specs, &[], &host, &mut reserve)?;
-    sticky.remember(&allocator.ephemeral(specs));
-    let (ports, reservations): (_, Vec<_>) = allocated
-        .into_iter()
-        .map(|allocated| (allocated.port, allocated.held))
-        .unzip();
-    if reservations.iter().any(|ports| !ports.is_held()) {
-        info!("this kernel has no SCTP sockets: published SCTP ports are not reserved");
+}
+
+impl PortHolder {
+    /// One that knows what is kept in the directory `state`, and a ledger that does. With `force` it
+    /// gives also ports that a process of the host has.
+    pub(super) fn new(
+        ephemeral: (u16, u16),
+        state: Option<PathBuf>,
+        force: bool,
+    ) -> (Self, Ledger) {
+        let sticky = state.map_or_else(Sticky::forgetful, Sticky::within);
+        let ledger = Ledger::remembering(sticky.given());
+        let holder = PortHolder {
+            ephemeral,
+            reserver: Reserver::new(|| Ok(Box::new(BindHook::of_all()?) as Box<dyn Guard>)),
+            sticky,
+            force,
+        };
+        (holder, ledger)
     }
-    Ok((ports, reservations))
+
+    /// Where ports come from as the host is now.
+    pub(super) fn source(&self) -> Result<Source<'_>, NetError> {
+        Ok(Source {
+            ports: HostPorts {
+                ephemeral: self.ephemeral,
+                reserved: local_reserved_ports()?,
+                ipv6: has_ipv6(),
+            },
+            reserve: Box::new(|ports, choice| self.reserver.reserve(ports, choice, self.force)),
+        })
+    }
+
+    /// Keeps in mind which ephemeral ports these specs have.
+    pub(super) fn remember(&mut self, ledger: &Ledger, specs: &[PublishSpec]) {
+        self.sticky.remember(&ledger.ephemeral(specs));
+    }
 }

@@ -189,6 +189,31 @@ impl Datapath {
         }
     }
 
+    /// Puts another program in a program's place, with no moment between them. Where that fails the
+    /// place is empty, and is filled as any other.
+    pub(super) fn swap(&mut self, index: u32, hook: Hook, program: &'static str) {
+        let loaded = self.ensure_loaded(program);
+        let Some(Attachment { program: old, link }) = self.attachments.remove(&(index, hook))
+        else {
+            return;
+        };
+        let link = self
+            .classifier(old)
+            .and_then(|old| old.take_link(link))
+            .and_then(|link| self.classifier(program)?.attach_to_link(link));
+        match link {
+            Ok(link) => drop(
+                self.attachments
+                    .insert((index, hook), Attachment { program, link }),
+            ),
+            Err(error) => {
+                tracing::debug!(
+                    "{program} in place of {old} at interface {index}: {error}, {loaded:?}"
+                );
+            }
+        }
+    }
+
     /// Detaches a program. An interface that is gone has taken its programs with it.
     pub(super) fn detach(&mut self, index: u32, hook: Hook) {
         let Some(attachment) = self.attachments.remove(&(index, hook)) else {

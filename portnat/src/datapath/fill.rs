@@ -249,7 +249,7 @@ fn retain<K: Copy + Ord, V>(
 }
 
 /// What is removed and not there is as removed.
-fn ignore_absent(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn ignore_absent(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
         Err(MapError::SyscallError(error))

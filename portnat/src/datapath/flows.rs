@@ -1,6 +1,6 @@
 //! Flows are read, ended, and swept out when their time is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::PerCpuArray;
 use portnat_common::flow::{HALF_OPEN, NO_PORT};
@@ -10,6 +10,7 @@ use portnat_common::{Address, FlowRecord, Ip4, Ip6, Total, Tuple};
 use serde::{Deserialize, Serialize};
 
 use super::error::DatapathError;
+use super::fill::ignore_absent;
 use super::load::{Datapath, END_FLOW, SHORTEST, SWEEP_FLOWS};
 use super::pod::Plain;
 use super::reader::entries;
@@ -116,6 +117,20 @@ impl Datapath {
             totals.insert(port_id, PortTotals { flows: 0, traffic });
         }
         Ok(totals)
+    }
+
+    /// Forgets what has come through the ports with these ids.
+    ///
+    /// # Errors
+    /// The kernel refuses the table's change.
+    pub fn forget_totals(&mut self, ports: &BTreeSet<u32>) -> Result<(), DatapathError> {
+        const TABLE: &str = "TOTALS";
+        let mut totals = self.hash::<u32, Total>(TABLE)?;
+        for port in ports {
+            ignore_absent(totals.remove(&Plain(*port)))
+                .map_err(|error| DatapathError::table(TABLE, error))?;
+        }
+        Ok(())
     }
 
     /// What came through each published port since the start, by the port's id.

@@ -8,7 +8,7 @@ use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TestRun, TestRun
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use portnat_common::settings::IPV6_CHECKSUM_FLAG;
-use portnat_common::{Settings, Ticks};
+use portnat_common::{Lifetimes, Settings, Ticks};
 use tracing::debug;
 
 use super::attach::{AttachMode, Attachment, Hook};
@@ -136,15 +136,28 @@ impl Datapath {
             datapath.ensure_loaded(name)?;
         }
         let knows_ipv6_flag = datapath.test_run(KNOWS_IPV6_FLAG, &[0; SHORTEST], 0)?.0 == 1;
-        let settings = &mut datapath.settings;
+        datapath.settings.ipv6_checksum_flag = u32::from(knows_ipv6_flag) * IPV6_CHECKSUM_FLAG;
+        datapath.set_options(&settings.lifetimes, options)?;
+        Ok(datapath)
+    }
+
+    /// Has packets be treated as `options` say from now on, as far as that can change after loading,
+    /// and flows live so long.
+    ///
+    /// # Errors
+    /// The kernel refuses the table's change.
+    pub fn set_options(
+        &mut self,
+        lifetimes: &Lifetimes,
+        options: &LoadOptions,
+    ) -> Result<(), DatapathError> {
+        let settings = &mut self.settings;
+        settings.lifetimes = *lifetimes;
         settings.flows_per_container = options.max_flows_per_container.into();
         settings.udp_mapping = u32::from(options.udp_mapping == UdpMapping::EndpointIndependent);
-        settings.ipv6_checksum_flag = u32::from(knows_ipv6_flag) * IPV6_CHECKSUM_FLAG;
-        if let Some(Mark { value, mask }) = options.mark {
-            (settings.mark, settings.mark_mask) = (value, mask);
-        }
-        datapath.set()?;
-        Ok(datapath)
+        let (mark, mask) = options.mark.map_or((0, 0), |mark| (mark.value, mark.mask));
+        (settings.mark, settings.mark_mask) = (mark, mask);
+        self.set()
     }
 
     /// Lets packets of established flows go past the host's stack, or not any more. Returns whether

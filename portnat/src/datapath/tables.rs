@@ -131,7 +131,10 @@ impl Datapath {
             .map(|(place, _)| *place)
             .collect();
         for (index, hook) in gone {
-            self.detach(index, hook);
+            match wanted.get(&(index, hook)) {
+                Some((_, program)) => self.swap(index, hook, program),
+                None => self.detach(index, hook),
+            }
         }
         let mut failed = Vec::new();
         for ((index, hook), (interface, program)) in wanted {

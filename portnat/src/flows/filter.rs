@@ -90,7 +90,8 @@ pub enum FilterError {
 impl PortFilter {
     /// Whether a flow through `port`, of which `asked` is the address and port that the client asked
     /// for, is meant.
-    fn matches(&self, port: &PublishedPort, asked: (IpAddr, u16)) -> bool {
+    #[must_use]
+    pub fn matches(&self, port: &PublishedPort, asked: (IpAddr, u16)) -> bool {
         let (asked, at) = asked;
         self.port == at
             && self
@@ -99,6 +100,12 @@ impl PortFilter {
             && self
                 .protocol
                 .is_none_or(|protocol| protocol.0 == port.protocol.number())
+    }
+
+    /// Whether it is one of the ports of a published range.
+    #[must_use]
+    pub fn is_in(&self, range: &PublishedPort) -> bool {
+        range.ports.contains(self.port) && self.matches(range, (range.address, self.port))
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -27,8 +27,6 @@ pub struct HostPorts {
 /// Gives specs their ports of the host, and remembers what it has given.
 #[derive(Clone, Debug, Default)]
 pub struct Allocator {
-    /// The last id that was given.
-    last_id: u32,
     /// The last ephemeral port that was given, by address and protocol: the next is searched behind it,
     /// so that a port that has become free rests for a while.
     last: BTreeMap<(IpAddr, Protocol), u16>,
@@ -41,7 +39,7 @@ pub struct Allocator {
 pub struct Allocated<R> {
     /// The spec's place among those that were asked for.
     pub spec: usize,
-    /// What is to be published.
+    /// What is to be published; its id is still to be given.
     pub port: PublishedPort,
     /// What keeps others from binding it.
     pub held: R,
@@ -127,12 +125,6 @@ impl Allocator {
         let mut given = round.given;
         *self = round.allocator;
         given.sort_by_key(|allocated| allocated.spec);
-        let known = taken.iter().map(|port| port.id).max();
-        self.last_id = self.last_id.max(known.unwrap_or_default());
-        for allocated in &mut given {
-            self.last_id += 1;
-            allocated.port.id = self.last_id;
-        }
         Ok(given)
     }
 }

@@ -3,6 +3,8 @@
 
 mod allocate;
 mod fast_path;
+mod interfaces;
+mod ledger;
 mod mark;
 mod port_set;
 mod published;
@@ -22,6 +24,8 @@ use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
 pub use allocate::{Allocated, Allocator, HostPorts, PublishError};
 pub use fast_path::FastPath;
+pub use interfaces::Interfaces;
+pub use ledger::{Change, Ledger, Origin, Publication, Source};
 pub use mark::Mark;
 pub use published::PublishedPort;
 pub use sticky::Sticky;
@@ -34,10 +38,10 @@ pub use uplink_bridges::UplinkBridges;
 pub struct Intent {
     /// The published ports.
     pub published: Vec<PublishedPort>,
-    /// The uplinks by name; none means those that the host's links suggest.
-    pub uplinks: Vec<String>,
-    /// The bridges by name; none means those that the host's links suggest.
-    pub bridges: Vec<String>,
+    /// The uplinks; none means those that the host's links suggest.
+    pub uplinks: Vec<Interfaces>,
+    /// The bridges; none means those that the host's links suggest.
+    pub bridges: Vec<Interfaces>,
     /// The prefixes to masquerade; none means the bridges' subnets.
     pub masquerade: Vec<IpNet>,
     /// Whether packets may go past the host's stack.
@@ -92,12 +96,13 @@ pub struct Desired {
 }
 
 impl Intent {
-    /// Whether every interface that the user named exists and can be served.
+    /// Whether every interface that the user named exists and can be served; a pattern may also mean
+    /// those that are still to come.
     ///
     /// # Errors
     /// Names the first that does not.
     pub fn check(&self, snapshot: &Snapshot) -> Result<(), NetError> {
-        for name in &self.uplinks {
+        for name in self.uplinks.iter().filter_map(Interfaces::name) {
             let link = snapshot.link_by_name(name)?;
             let why = match link.layer {
                 _ if link.loopback => "it leads nowhere but to this host",
@@ -105,23 +110,35 @@ impl Intent {
                 LinkLayer::Ethernet | LinkLayer::None => continue,
             };
             return Err(NetError::UnsupportedUplink {
-                name: name.clone(),
+                name: name.to_owned(),
                 why,
             });
         }
-        for name in &self.bridges {
+        for name in self.bridges.iter().filter_map(Interfaces::name) {
             let why = if snapshot.link_by_name(name)?.loopback {
                 "it leads to no container"
-            } else if self.uplinks.contains(name) {
+            } else if self
+                .uplinks
+                .iter()
+                .any(|uplink| uplink.name() == Some(name))
+            {
                 "it is named as an uplink too"
             } else {
                 continue;
             };
             return Err(NetError::UnsupportedBridge {
-                name: name.clone(),
+                name: name.to_owned(),
                 why,
             });
         }
+        self.check_targets(snapshot)
+    }
+
+    /// Whether every target is another machine than this one.
+    ///
+    /// # Errors
+    /// Names the first that is not.
+    pub fn check_targets(&self, snapshot: &Snapshot) -> Result<(), NetError> {
         // Its answers would not be forwarded, and so not be translated back.
         let own = snapshot.local_addresses();
         match self
@@ -272,16 +289,16 @@ impl Interface {
 
 fn named_or<'s>(
     snapshot: &'s Snapshot,
-    names: &[String],
+    named: &[Interfaces],
     default: impl Fn(&'s Snapshot) -> Vec<&'s Link>,
 ) -> Vec<&'s Link> {
-    if names.is_empty() {
+    if named.is_empty() {
         return default(snapshot);
     }
     snapshot
         .links
         .iter()
-        .filter(|link| names.contains(&link.name))
+        .filter(|link| named.iter().any(|named| named.contains(&link.name)))
         .collect()
 }
 

@@ -308,7 +308,10 @@ fn ls_is_the_table_at_the_end() {
     // Each in both families.
     assert_eq!(report.ports.len(), 4, "{json}");
     let dns = &report.ports[2];
-    assert_eq!((dns.port, dns.target_port, dns.totals.flows), (5353, 53, 1));
+    assert_eq!(
+        (dns.sides.port, dns.sides.target_port, dns.totals.flows),
+        (5353, 53, 1)
+    );
     assert_eq!(dns.totals.traffic.bytes_out, 33);
     let at_the_end = scene.daemon.stop();
     for table in [&table, &at_the_end] {

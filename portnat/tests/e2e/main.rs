@@ -16,6 +16,8 @@
 //! - [`reserve`]: whose a port is, told by [`tenant`]s of the host.
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
+//! - [`publish`]: ports are published and unpublished meanwhile. [`reload`]: the config
+//!   file, and that it is read anew.
 //! - [`fragments`]: datagrams in fragments, of which some do not come.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
@@ -45,8 +47,10 @@ mod masquerade;
 mod matrix;
 mod picture;
 mod pieces;
+mod publish;
 mod ranges;
 mod refusal;
+mod reload;
 mod reserve;
 mod sctp;
 mod support;

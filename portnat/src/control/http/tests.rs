@@ -77,11 +77,12 @@ async fn what_is_not_there() {
     assert_eq!(heard.status, 404);
     assert_eq!(
         heard.error(),
-        "there is no /v1/flow: there are /v1/ports and /v1/flows"
+        "there is no /v1/flow: there are /v1/ports, /v1/flows, /v1/stats and /v1/reload"
     );
     for (request, allowed) in [
         ("POST /v1/flows", "GET, DELETE"),
-        ("DELETE /v1/ports", "GET"),
+        ("PUT /v1/ports", "GET, POST, DELETE"),
+        ("POST /v1/stats", "GET"),
     ] {
         let heard = ask(format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
         assert_eq!(heard.status, 405, "{heard:?}");
@@ -96,7 +97,7 @@ async fn filters_that_make_no_sense() {
     for (path, words) in [
         ("/v1/flows?port=http", "port: no port of the host: \"http\""),
         ("/v1/flows?colour=red", "unknown parameter \"colour\""),
-        ("/v1/ports?port=80", "/v1/ports takes no parameters"),
+        ("/v1/ports?port=80", "takes no parameters"),
     ] {
         let heard = ask(get(path)).await;
         assert_eq!(heard.status, 400, "{heard:?}");
@@ -112,11 +113,76 @@ async fn filters_that_make_no_sense() {
 
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_stops() {
-    for path in ["/v1/ports", "/v1/flows"] {
+    for path in ["/v1/ports", "/v1/flows", "/v1/stats"] {
         let heard = ask(get(path)).await;
         assert_eq!(heard.status, 503, "{heard:?}");
         assert_eq!(heard.error(), "portnat is about to stop");
     }
+}
+
+fn post(body: &str) -> String {
+    let length = body.len();
+    format!("POST /v1/ports HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_makes_no_sense() {
+    for (body, words) in [
+        ("", "the body of the request: EOF"),
+        ("8080:80@172.17.0.2", "the body of the request: "),
+        (r#"{"target":"172.17.0.2"}"#, "missing field `specs`"),
+        (
+            r#"{"target":"172.17.0.2","specs":["80"],"colour":"red"}"#,
+            "unknown field `colour`",
+        ),
+        (r#"{"target":"172.17.0.2","specs":[]}"#, "specs is empty"),
+        (
+            r#"{"target":"172.17.0.2","specs":[80]}"#,
+            "invalid type: integer",
+        ),
+        (r#"{"target":"web","specs":["80"]}"#, "invalid target: web"),
+        (
+            r#"{"target":"172.17.0.2","specs":["80","x:80"]}"#,
+            "invalid hostPort: x",
+        ),
+        (
+            r#"{"target":"172.17.0.2","specs":["80@172.17.0.3"]}"#,
+            "the target is said once",
+        ),
+    ] {
+        let heard = ask(post(body)).await;
+        assert_eq!(heard.status, 400, "{body}: {heard:?}");
+        assert!(heard.error().contains(words), "{body}: {heard:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_too_long_or_never_comes() {
+    let heard = ask(post(&" ".repeat(1024 * 1024 + 1))).await;
+    assert_eq!(heard.status, 413, "{heard:?}");
+    assert!(heard.error().contains("1048576 bytes"), "{heard:?}");
+    let mut client = connect();
+    let started = Instant::now();
+    let begun = b"POST /v1/ports HTTP/1.1\r\nContent-Length: 9\r\n\r\n{";
+    client.write_all(begun).await.expect("sent");
+    let heard = hear(&mut client).await;
+    assert_eq!(heard.status, 408, "{heard:?}");
+    assert!(heard.error().contains("more than 10 seconds"), "{heard:?}");
+    assert!(started.elapsed() < WHOLE_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_a_daemon_that_stops() {
+    let publish = post(r#"{"target":"172.17.0.2","specs":["80"]}"#);
+    let unpublish = "DELETE /v1/ports?target=172.17.0.2 HTTP/1.1\r\n\r\n".to_owned();
+    let reload = "POST /v1/reload HTTP/1.1\r\n\r\n".to_owned();
+    for request in [publish, unpublish, reload] {
+        let heard = ask(request).await;
+        assert_eq!(heard.status, 503, "{heard:?}");
+    }
+    let heard = ask("DELETE /v1/ports HTTP/1.1\r\n\r\n").await;
+    assert_eq!(heard.status, 400, "{heard:?}");
+    assert!(heard.error().starts_with("which ports?"), "{heard:?}");
 }
 
 #[tokio::test(start_paused = true)]

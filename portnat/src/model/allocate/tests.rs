@@ -157,8 +157,7 @@ fn a_range_is_one_entry() {
         "Bind for 192.0.2.1:8005 failed: port is already allocated: 192.0.2.1:8005-8020:1-16/udp@172.17.0.3 \
          and 0.0.0.0:8000-8010/udp -> 172.17.0.2:80-90 both publish it",
     );
-    let ids: Vec<_> = host.taken.iter().map(|port| port.id).collect();
-    assert_eq!(ids, [1, 2, 3, 4]);
+    assert_eq!(host.taken.len(), 4);
 }
 
 #[test]
@@ -175,7 +174,6 @@ fn a_process_in_the_middle_of_a_range_is_in_the_way() {
         "192.0.2.1:8000:80@172.17.0.2",
         &["192.0.2.1:8000/tcp -> 172.17.0.2:80"],
     );
-    assert_eq!(host.taken[0].id, 1);
 }
 
 #[test]
@@ -319,8 +317,6 @@ fn a_spec_gets_its_ephemeral_ports_again() {
         .publish(&["81-82@172.17.0.3", "80@172.17.0.2"])
         .expect("free");
     assert_eq!([&again[1], &again[0]], [&first[0], &first[1]]);
-    // Ids are never used again.
-    assert_eq!(host.taken.last().map(|port| port.id), Some(5));
 
     // A new process is told, and somebody has one of them by now.
     let mut host = Host::without_ipv6();

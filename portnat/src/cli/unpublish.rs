@@ -1,0 +1,88 @@
+//! `portnat unpublish`
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use crate::control::{Client, SocketArg, aim};
+use crate::flows::PortFilter;
+
+/// Publish ports no more, and end their flows at once.
+///
+/// Prints what is not published any more. If something that is named is not published nothing is
+/// changed, and the exit code is 1. A port that the config file publishes comes back with the next
+/// reload.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A target's address, for all its ports; or a port of the host: [IP:]PORT[/PROTO], where IP is
+    /// the address that it is published on.
+    #[arg(value_name = "TARGET|PORT")]
+    what: What,
+
+    /// Only these ports of the target: [[IP:][HOSTPORT]:]PORT[/PROTO], as they were published; 80
+    /// alone is every port of the host that leads to the target's port 80. May be given several
+    /// times.
+    #[arg(short, long = "publish", value_name = "SPEC")]
+    publish: Vec<String>,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    socket: SocketArg,
+}
+
+/// Which ports are meant.
+#[derive(Clone, Debug)]
+enum What {
+    Target(IpAddr),
+    Port(PortFilter),
+}
+
+impl FromStr for What {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(target) = text.parse() {
+            return Ok(What::Target(target));
+        }
+        text.parse().map(What::Port).map_err(|_| {
+            "neither a target's address nor a port of the host, such as 172.17.0.2 or 8080/tcp"
+                .to_owned()
+        })
+    }
+}
+
+/// Unpublishes, and says what.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.socket.socket);
+    let ports = match args.what {
+        What::Target(target) => {
+            if let Err(error) = aim(&target.to_string(), &args.publish) {
+                return Ok(super::misused(error));
+            }
+            client.unpublish_target(target, &args.publish)?
+        }
+        What::Port(_) if !args.publish.is_empty() => {
+            return Ok(super::misused(
+                "-p says which ports of a target: name its address",
+            ));
+        }
+        What::Port(port) => client.unpublish_port(&port)?,
+    };
+    if args.json {
+        super::print(serde_json::to_string_pretty(&ports)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for port in &ports.unpublished {
+        super::print(format_args!("unpublished {port}"))?;
+    }
+    if ports.flows_ended > 0 {
+        super::print(format_args!(
+            "ended {}",
+            super::flows::number(ports.flows_ended)
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,186 @@
+//! What can be changed by the socket, and what is said to that.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::config::ConfigError;
+use crate::datapath::DatapathError;
+use crate::flows::PortFilter;
+use crate::model::{Publication, PublishError};
+use crate::net::NetError;
+use crate::report::PortSides;
+use crate::spec::{PublishSpec, SpecError};
+
+/// A request to publish ports of one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishRequest {
+    /// The target's address.
+    pub target: String,
+    /// What of it, in the words of Docker's `-p`.
+    pub specs: Vec<String>,
+}
+
+/// The answer: both lists in the order of the request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedPorts {
+    /// What is published now.
+    pub published: Vec<PortSides>,
+    /// What of the request was published before.
+    pub unchanged: Vec<PortSides>,
+}
+
+/// The answer to a request that ports be published no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnpublishedPorts {
+    /// What is not published any more.
+    pub unpublished: Vec<PortSides>,
+    /// How many flows ended with that.
+    pub flows_ended: u64,
+}
+
+/// The answer to a request that the config be read anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What is published now.
+    pub published: Vec<PortSides>,
+    /// What is not published any more.
+    pub unpublished: Vec<PortSides>,
+    /// The options that are other than before.
+    pub changed: Vec<String>,
+    /// How many flows ended with that.
+    pub flows_ended: u64,
+}
+
+/// Which published ports are meant: all of a target, some of a target, or some of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// All that lead to this address.
+    Target(IpAddr),
+    /// Those that one of these speaks of, see [`Publication::is_meant_by`].
+    Specs(Vec<PublishSpec>),
+    /// Those of the host.
+    Port(PortFilter),
+}
+
+/// Why nothing is changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Nothing is meant.
+    #[error("{0}")]
+    Nothing(String),
+    /// There is no config file.
+    #[error("portnat was started without --config: there is nothing to reload")]
+    NoConfig,
+    /// The config file makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A port cannot be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The host is not such that it could be done.
+    #[error(transparent)]
+    Host(#[from] NetError),
+    /// The kernel does not let it be done.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+}
+
+impl ChangeError {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            ChangeError::Nothing(_) => StatusCode::NOT_FOUND,
+            ChangeError::NoConfig | ChangeError::Publish(_) | ChangeError::Host(_) => {
+                StatusCode::CONFLICT
+            }
+            ChangeError::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            ChangeError::Datapath(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl PublishRequest {
+    /// What it asks for.
+    ///
+    /// # Errors
+    /// It is nothing, or a spec or the target makes no sense.
+    pub fn specs(&self) -> Result<Vec<PublishSpec>, String> {
+        if self.specs.is_empty() {
+            return Err("there is nothing to publish in it: specs is empty".to_owned());
+        }
+        aim(&self.target, &self.specs).map_err(|error| error.to_string())
+    }
+}
+
+/// A spec that makes no sense.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AimError {
+    /// It is none.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// It names a target, which is said elsewhere.
+    #[error("{0}: the target is said once, without @")]
+    Target(String),
+}
+
+/// Docker's specs for a target.
+///
+/// # Errors
+/// The first that makes no sense.
+pub fn aim(target: &str, specs: &[String]) -> Result<Vec<PublishSpec>, AimError> {
+    let aimed = |spec: &String| match spec.contains('@') {
+        true => Err(AimError::Target(spec.clone())),
+        false => Ok(format!("{spec}@{target}").parse()?),
+    };
+    specs.iter().map(aimed).collect()
+}
+
+impl Selector {
+    /// Whether a published port is meant.
+    #[must_use]
+    pub fn means(&self, publication: &Publication) -> bool {
+        match self {
+            Selector::Target(target) => publication.spec.target == *target,
+            Selector::Specs(specs) => specs.iter().any(|spec| publication.is_meant_by(spec)),
+            Selector::Port(filter) => {
+                let mut ports = publication.ports.iter();
+                ports.any(|port| {
+                    let is_it = |only: NonZeroU16| filter.matches(port, (port.address, only.get()));
+                    port.ports.single().is_some_and(is_it)
+                })
+            }
+        }
+    }
+
+    /// Whether everything that is named is there.
+    ///
+    /// # Errors
+    /// Names what is not.
+    pub fn check<'a>(
+        &self,
+        published: impl Iterator<Item = &'a Publication> + Clone,
+    ) -> Result<(), ChangeError> {
+        let is_there = |selector: &Selector| published.clone().any(|one| selector.means(one));
+        let missing = match self {
+            Selector::Specs(specs) => specs
+                .iter()
+                .find(|spec| !is_there(&Selector::Specs(vec![**spec])))
+                .map(|spec| format!("{spec} is not published")),
+            Selector::Target(target) => {
+                (!is_there(self)).then(|| format!("no port of {target} is published"))
+            }
+            Selector::Port(port) => (!is_there(self)).then(|| {
+                let mut all = published.clone().flat_map(|one| &one.ports);
+                let range = all.find(|range| port.is_in(range));
+                match range {
+                    Some(range) => format!("{port} is one of {range}, which goes as a whole"),
+                    None => format!("{port} is not published"),
+                }
+            }),
+        };
+        missing.map_or(Ok(()), |words| Err(ChangeError::Nothing(words)))
+    }
+}

@@ -1,0 +1,131 @@
+//! What is published changes while packets flow.
+
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::{Daemon, Options};
+use crate::control::{ChangeError, PublishedPorts, Selector, Unpublishing};
+use crate::datapath::DatapathError;
+use crate::model::{Change, Intent, Ledger, Origin, Publication};
+use crate::net::{Snapshot, snapshot};
+use crate::report::PortSides;
+use crate::spec::PublishSpec;
+
+impl Daemon {
+    /// Publishes all of these, or none.
+    pub(super) async fn publish(
+        &mut self,
+        specs: &[PublishSpec],
+    ) -> Result<PublishedPorts, ChangeError> {
+        let mut next = self.ledger.clone();
+        let change = next.publish(specs, Origin::Command, &self.holder.source()?)?;
+        self.commit_ledger(next).await?;
+        self.holder.remember(&self.ledger, specs);
+        say(&change);
+        let known = change.asked.iter().filter(|(_, new)| !new);
+        Ok(PublishedPorts {
+            published: sides(added(&change)),
+            unchanged: sides(known.map(|(one, _)| one)),
+        })
+    }
+
+    /// Publishes what is meant no more, and ends its flows; how many there were is heard of later.
+    pub(super) async fn unpublish(
+        &mut self,
+        selector: &Selector,
+    ) -> Result<Unpublishing, ChangeError> {
+        selector.check(self.ledger.iter())?;
+        let mut next = self.ledger.clone();
+        let change = next.unpublish(|one| selector.means(one));
+        self.commit_ledger(next).await?;
+        say(&change);
+        Ok(Unpublishing {
+            ports: sides(&change.removed),
+            ended: self.end_flows(&change),
+        })
+    }
+
+    /// Ends the flows of what is published no more.
+    pub(super) fn end_flows(&mut self, change: &Change) -> oneshot::Receiver<u64> {
+        let removed = change.removed.iter().flat_map(|one| &one.ports);
+        self.end_flows_of(removed.map(|port| port.id).collect())
+    }
+
+    /// Has the datapath publish what `next` says, which is the ledger then; or all stays as it was.
+    async fn commit_ledger(&mut self, next: Ledger) -> Result<(), ChangeError> {
+        let host = snapshot(&self.handle).await?;
+        let intent = Intent {
+            published: next.ports(),
+            ..self.intent.clone()
+        };
+        intent.check_targets(&host)?;
+        self.commit(host, next, intent, self.options).await
+    }
+
+    /// The same with all else that is wanted.
+    pub(super) async fn commit(
+        &mut self,
+        host: Snapshot,
+        next: Ledger,
+        intent: Intent,
+        options: Options,
+    ) -> Result<(), ChangeError> {
+        let before = (self.intent.clone(), self.options);
+        match self.apply(host, intent, options).await {
+            Ok(complaints) => {
+                self.complain(complaints);
+                self.ledger = next;
+                Ok(())
+            }
+            Err(error) => {
+                (self.intent, self.options) = before;
+                let back = self.set_options();
+                back.unwrap_or_else(|error| warn!("{error}"));
+                self.follow().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn apply(
+        &mut self,
+        host: Snapshot,
+        intent: Intent,
+        options: Options,
+    ) -> Result<Vec<String>, DatapathError> {
+        (self.intent, self.options) = (intent, options);
+        self.set_options()?;
+        self.reconcile(host).await
+    }
+
+    fn set_options(&mut self) -> Result<(), DatapathError> {
+        let Options {
+            lifetimes, load, ..
+        } = &self.options;
+        self.datapath.set_options(lifetimes, load)
+    }
+}
+
+/// What is new of what was asked for.
+pub(super) fn added(change: &Change) -> impl Iterator<Item = &Publication> {
+    let new = change.asked.iter().filter(|(_, new)| *new);
+    new.map(|(one, _)| one)
+}
+
+/// Their ports.
+pub(super) fn sides<'a>(publications: impl IntoIterator<Item = &'a Publication>) -> Vec<PortSides> {
+    let listed = publications.into_iter().flat_map(Publication::listed);
+    listed
+        .map(|(port, origin)| PortSides::new(port, origin))
+        .collect()
+}
+
+/// Says what has changed.
+pub(super) fn say(change: &Change) {
+    for port in change.removed.iter().flat_map(|one| &one.ports) {
+        info!("no longer published: {port}");
+    }
+    for port in added(change).flat_map(|one| &one.ports) {
+        info!("published {port}");
+    }
+}

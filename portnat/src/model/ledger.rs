@@ -1,0 +1,309 @@
+//! The ledger of publications: which ports are published, on whose word, and what holds them.
+//!
+//! A change is made to a copy, which takes the ledger's place once the datapath has it: until then
+//! nothing was given away, and what fails leaves no trace. Copies share what holds the ports, which
+//! are free again when the last of them is gone, and the ids that were given.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::allocate::{Allocator, HostPorts, PublishError};
+use super::published::PublishedPort;
+use crate::net::{Choice, PortRange, Reservation, ReserveError};
+use crate::spec::{Ports, PublishSpec};
+
+/// On whose word a port is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The command line of `portnat run`.
+    Run,
+    /// The config file.
+    Config,
+    /// `portnat publish`, or whoever asked at the socket.
+    Command,
+}
+
+/// What a spec has come to.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The ports that it was given.
+    pub ports: Vec<PublishedPort>,
+    /// What was asked for.
+    pub spec: PublishSpec,
+    /// On whose word.
+    pub origin: Origin,
+    held: Arc<[Reservation]>,
+}
+
+/// Where ports come from.
+pub struct Source<'a> {
+    /// What there is to choose from.
+    pub ports: HostPorts,
+    /// Holds ports of the host.
+    pub reserve: Box<dyn Fn(PortRange, Choice) -> Result<Reservation, ReserveError> + 'a>,
+}
+
+/// What is published. No id is ever given twice, so that what the datapath still knows of a port
+/// that was is never taken for another's.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    publications: Vec<Publication>,
+    allocator: Allocator,
+    last_id: Arc<AtomicU32>,
+}
+
+/// What a change comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// What was asked for, in that order; whether it is new, or was published before.
+    pub asked: Vec<(Publication, bool)>,
+    /// What is published no more.
+    pub removed: Vec<Publication>,
+}
+
+impl Publication {
+    /// Whether this is just what `spec` asks for: it was asked for in the same words, or the port
+    /// that was chosen for it is now named.
+    fn is(&self, spec: &PublishSpec) -> bool {
+        self.spec == *spec || self.named() == *spec
+    }
+
+    /// Whether `spec` speaks of this one: all it says is so. A range is spoken of as a whole.
+    #[must_use]
+    pub fn is_meant_by(&self, spec: &PublishSpec) -> bool {
+        self.spec.target == spec.target
+            && self.spec.container_ports == spec.container_ports
+            && self.spec.protocol == spec.protocol
+            && spec
+                .host_ip
+                .is_none_or(|ip| self.ports.iter().any(|port| port.address == ip))
+            && spec.host_ports.is_none_or(|ports| {
+                Some(ports) == self.spec.host_ports || Some(ports) == self.row()
+            })
+    }
+
+    /// Whether this is the very port of the host that `spec` wants, if for another target.
+    fn is_at(&self, spec: &PublishSpec) -> bool {
+        let same_target = PublishSpec {
+            target: self.spec.target,
+            container_ports: self.spec.container_ports,
+            ..*spec
+        };
+        self.named() == same_target
+            && self.row().is_some()
+            && spec.container_ports.count() == self.spec.container_ports.count()
+            && spec.target.is_ipv4() == self.spec.target.is_ipv4()
+    }
+
+    /// The spec with the host's ports that were chosen for it.
+    fn named(&self) -> PublishSpec {
+        PublishSpec {
+            host_ports: self.row().or(self.spec.host_ports),
+            ..self.spec
+        }
+    }
+
+    /// The host's ports, if they are the same at each address and in a row.
+    fn row(&self) -> Option<Ports> {
+        let ports = self.ports.first()?.ports;
+        let same = self.ports.iter().all(|port| port.ports == ports);
+        same.then_some(ports)
+    }
+
+    /// Each of its ports, and on whose word it is published.
+    pub fn listed(&self) -> impl Iterator<Item = (&PublishedPort, Origin)> {
+        self.ports.iter().map(|port| (port, self.origin))
+    }
+
+    /// Whether sockets hold all of it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.iter().all(Reservation::is_held)
+    }
+}
+
+impl Ledger {
+    /// An empty one that knows which ephemeral ports specs had before.
+    #[must_use]
+    pub fn remembering(given: impl IntoIterator<Item = (PublishSpec, Vec<Ports>)>) -> Self {
+        Ledger {
+            allocator: Allocator::remembering(given),
+            ..Self::default()
+        }
+    }
+
+    /// The ephemeral ports that these specs have.
+    #[must_use]
+    pub fn ephemeral(&self, specs: &[PublishSpec]) -> Vec<(PublishSpec, Vec<Ports>)> {
+        self.allocator.ephemeral(specs)
+    }
+
+    /// What is published, in the order in which it came.
+    pub fn iter(&self) -> impl Iterator<Item = &Publication> + Clone {
+        self.publications.iter()
+    }
+
+    /// The published ports.
+    #[must_use]
+    pub fn ports(&self) -> Vec<PublishedPort> {
+        self.iter().flat_map(|one| one.ports.clone()).collect()
+    }
+
+    /// The published ports, and on whose word each is.
+    #[must_use]
+    pub fn listed(&self) -> Vec<(PublishedPort, Origin)> {
+        let listed = self.iter().flat_map(Publication::listed);
+        listed
+            .map(|(port, origin)| (port.clone(), origin))
+            .collect()
+    }
+
+    /// Publishes all of `specs`, those that are published already excepted.
+    ///
+    /// # Errors
+    /// One of them cannot be published. Nothing is changed then.
+    pub fn publish(
+        &mut self,
+        specs: &[PublishSpec],
+        origin: Origin,
+        source: &Source<'_>,
+    ) -> Result<Change, PublishError> {
+        self.settle(specs, origin, None, source)
+    }
+
+    /// Makes `specs` all that is published on the word of `origin`. What stays keeps its id; a port
+    /// that leads to another target gets another, and stays held meanwhile. What of it was
+    /// published by a command is `origin`'s from now on.
+    ///
+    /// # Errors
+    /// One of them cannot be published. Nothing is changed then.
+    pub fn replace(
+        &mut self,
+        specs: &[PublishSpec],
+        origin: Origin,
+        source: &Source<'_>,
+    ) -> Result<Change, PublishError> {
+        self.settle(specs, origin, Some(origin), source)
+    }
+
+    /// Takes out what is meant.
+    pub fn unpublish(&mut self, meant: impl Fn(&Publication) -> bool) -> Change {
+        let removed = self.publications.extract_if(.., |one| meant(one)).collect();
+        Change {
+            asked: Vec::new(),
+            removed,
+        }
+    }
+
+    /// `replaced` is of whom all goes that is not asked for.
+    fn settle(
+        &mut self,
+        specs: &[PublishSpec],
+        origin: Origin,
+        replaced: Option<Origin>,
+        source: &Source<'_>,
+    ) -> Result<Change, PublishError> {
+        // Each publication answers one spec: who asks for two ephemeral ports gets two.
+        let mut free: Vec<usize> = (0..self.publications.len()).collect();
+        let mut found = |fits: &dyn Fn(&Publication) -> bool| {
+            let at = free.iter().position(|at| fits(&self.publications[*at]));
+            at.map(|at| free.remove(at))
+        };
+        let known: Vec<Option<usize>> = specs
+            .iter()
+            .map(|spec| found(&|one| one.is(spec)))
+            .collect();
+        let goes = |one: &Publication| Some(one.origin) == replaced;
+        let moved: Vec<Option<usize>> = specs
+            .iter()
+            .zip(&known)
+            .map(|(spec, known)| match known {
+                Some(_) => None,
+                None => found(&|one| goes(one) && one.is_at(spec)),
+            })
+            .collect();
+
+        let is_new = |at: &usize| known[*at].is_none() && moved[*at].is_none();
+        let new: Vec<usize> = (0..specs.len()).filter(is_new).collect();
+        let new_specs: Vec<_> = new.iter().map(|at| specs[*at]).collect();
+        let mut allocator = self.allocator.clone();
+        let mut reserve = |ports, choice| (source.reserve)(ports, choice);
+        let allocated =
+            allocator.allocate(&new_specs, &self.ports(), &source.ports, &mut reserve)?;
+        let mut given: BTreeMap<usize, (Vec<PublishedPort>, Vec<Reservation>)> = BTreeMap::new();
+        for one in allocated {
+            let (ports, held) = given.entry(new[one.spec]).or_default();
+            ports.push(PublishedPort {
+                id: self.next_id(),
+                ..one.port
+            });
+            held.push(one.held);
+        }
+
+        let mut change = Change::default();
+        let mut added = Vec::new();
+        for (at, spec) in specs.iter().enumerate() {
+            let (publication, is_new) = match (known[at], moved[at]) {
+                (Some(known), _) => {
+                    let known = &mut self.publications[known];
+                    if known.origin == Origin::Command {
+                        known.origin = replaced.unwrap_or(known.origin);
+                    }
+                    (known.clone(), false)
+                }
+                (None, Some(old)) => {
+                    let old = &self.publications[old];
+                    let ports = old.ports.iter().map(|port| PublishedPort {
+                        id: self.next_id(),
+                        target: target(spec),
+                        ..port.clone()
+                    });
+                    let moved = Publication {
+                        ports: ports.collect(),
+                        spec: *spec,
+                        origin,
+                        held: Arc::clone(&old.held),
+                    };
+                    (moved, true)
+                }
+                (None, None) => {
+                    let (ports, held) = given.remove(&at).unwrap_or_default();
+                    let new = Publication {
+                        ports,
+                        spec: *spec,
+                        origin,
+                        held: held.into(),
+                    };
+                    (new, true)
+                }
+            };
+            if is_new {
+                added.push(publication.clone());
+            }
+            change.asked.push((publication, is_new));
+        }
+        let mut at = 0..;
+        let gone = |one: &mut Publication| !known.contains(&at.next()) && goes(one);
+        change.removed = self.publications.extract_if(.., gone).collect();
+        self.publications.extend(added);
+        self.allocator = allocator;
+        Ok(change)
+    }
+
+    fn next_id(&self) -> u32 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// Where the first of a spec's ports leads.
+fn target(spec: &PublishSpec) -> SocketAddr {
+    SocketAddr::new(spec.target, spec.container_ports.first().get())
+}
+
+#[cfg(test)]
+mod tests;
