@@ -118,9 +118,9 @@ fn keys(specs: &[PublishSpec]) -> impl Iterator<Item = Option<String>> {
         if spec.host_port.is_some() {
             return None;
         }
-        let before = seen.entry(*spec).or_insert(0);
-        *before += 1;
-        Some(match *before {
+        let times = seen.entry(spec.to_string()).or_insert(0);
+        *times += 1;
+        Some(match *times {
             1 => spec.to_string(),
             nth => format!("{spec} ({nth})"),
         })
