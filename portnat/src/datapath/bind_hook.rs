@@ -16,6 +16,7 @@ use nix::libc;
 use portnat_common::reserved::RANGES as MOST;
 use portnat_common::{Address as _, Ip6, ReservedRange};
 use socket2::{Domain, Socket, Type};
+use tracing::{debug, warn};
 
 use super::error::DatapathError;
 use super::pod::Plain;
@@ -115,7 +116,7 @@ impl Guard for BindHook {
         self.ranges.swap_remove(place);
         for place in [place, self.ranges.len()] {
             if let Err(error) = self.write(place) {
-                tracing::warn!("{ports} stays reserved: {error}");
+                warn!("{ports} stays reserved: {error}");
             }
         }
     }
@@ -155,9 +156,12 @@ fn load(namespace: u64, names_error: bool) -> Result<Ebpf, DatapathError> {
         .override_global("NAMES_ERROR", &names_error, true)
         .load(OBJECT)?;
     for name in PROGRAMS {
-        program(&mut ebpf, name)?
-            .load()
-            .map_err(|error| DatapathError::program(name, error))?;
+        let failed = |error| DatapathError::program(name, error);
+        let program = program(&mut ebpf, name)?;
+        program.load().map_err(failed)?;
+        let info = program.info().map_err(failed)?;
+        let verified = info.verified_instruction_count().unwrap_or_default();
+        debug!("program {name}: {verified} instructions verified");
     }
     Ok(ebpf)
 }

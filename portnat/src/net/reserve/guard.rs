@@ -60,8 +60,12 @@ impl Post {
             Some(guard) => guard,
             none => none.insert((self.recruit)()?),
         };
-        guard.refuse(ports)?;
+        let refused = guard.refuse(ports);
         self.ranges += 1;
+        if refused.is_err() {
+            self.leave(ports);
+            return refused;
+        }
         let (first, last) = (ports.first.get(), ports.last.get());
         self.reserved.reserve(first, last).map_err(|error| {
             self.leave(ports);

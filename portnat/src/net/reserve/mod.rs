@@ -30,10 +30,11 @@ use holders::holders;
 pub use holders::{Holder, Owner, Tenure};
 pub use range::PortRange;
 
+use super::error::reason;
 use crate::spec::Protocol;
 
-/// How many ports of a range are held by a socket each; a larger range is guarded. By then a socket a
-/// port costs as much as the guard does (ADR 18).
+/// How many ports of a range are held by a socket each; a larger range is guarded. A socket takes a
+/// descriptor, of which many systems allow 1,024, and about 3 KB of kernel memory (ADR 18).
 pub const MOST_SOCKETS: usize = 256;
 
 /// Reserves host ports of one network namespace, that of the thread that uses it.
@@ -78,6 +79,12 @@ struct Conflict {
     holder: Option<Holder>,
 }
 
+impl Conflict {
+    fn is_dockers(&self) -> bool {
+        self.holder.as_ref().is_some_and(Holder::is_dockers)
+    }
+}
+
 impl Reservation {
     /// The ports.
     #[must_use]
@@ -118,54 +125,56 @@ impl Reserver {
         // The hook does not see SCTP's sockets bind (`inet_bind` calls theirs before it).
         let many = ports.count() > MOST_SOCKETS && ports.protocol != Protocol::Sctp;
         let guarded = match many {
-            true => self.guard(&ports),
+            true => self.guard(&ports, choice, force)?,
             false => None,
         };
         let (hold, conflicts) = match guarded {
             Some((guarded, conflicts)) => (Hold::Guard(guarded), conflicts),
             None => bind(&ports)?,
         };
-        match choice {
-            Choice::Theirs => judge(&ports, conflicts, force)?,
-            Choice::Ours => {
-                if let Some(first) = conflicts.into_iter().next() {
-                    let in_use = io::Error::from_raw_os_error(libc::EADDRINUSE);
-                    return Err(refused(&ports, first.port, in_use, first.holder));
-                }
-            }
-        }
+        check(&ports, &conflicts, choice, force)?;
+        say(&ports, conflicts);
         Ok(Reservation { ports, hold })
     }
 
     /// Guards a range, if that can be done here; and who has ports of it.
-    fn guard(&self, ports: &PortRange) -> Option<(Guarded, Vec<Conflict>)> {
-        // Guarded first: who binds later is refused, who did before is listed.
-        let guarded = Guarded::new(&self.post, ports).and_then(|guarded| {
-            let found = holders(ports).map_err(|error| {
-                GuardError(format!("the kernel does not list its sockets: {error}"))
-            })?;
-            Ok((guarded, found))
-        });
-        match guarded {
-            Ok((guarded, found)) => {
-                // What is remembered of connections is in nobody's way here, and most hosts have some.
-                let conflicts = found
-                    .into_iter()
-                    .filter(|holder| holder.tenure != Tenure::TimeWait)
-                    .filter_map(|holder| {
-                        Some(Conflict {
-                            port: NonZeroU16::new(holder.address.port())?,
-                            holder: Some(holder),
-                        })
-                    });
-                Some((guarded, conflicts.collect()))
+    fn guard(
+        &self,
+        ports: &PortRange,
+        choice: Choice,
+        force: bool,
+    ) -> Result<Option<(Guarded, Vec<Conflict>)>, ReserveError> {
+        // Before, so that a refusal changes nothing; and after, when nobody can bind any more.
+        let listed = match passed_by(ports) {
+            Ok(conflicts) => {
+                check(ports, &conflicts, choice, force)?;
+                Guarded::new(&self.post, ports).and_then(|guarded| Ok((guarded, passed_by(ports)?)))
             }
-            Err(error) => {
+            Err(error) => Err(error),
+        };
+        Ok(listed
+            .inspect_err(|error| {
                 warn!("{ports} takes a socket for each port: binds cannot be refused: {error}");
-                None
-            }
-        }
+            })
+            .ok())
     }
+}
+
+/// Who has ports of a range that is guarded.
+fn passed_by(ports: &PortRange) -> Result<Vec<Conflict>, GuardError> {
+    let found = holders(ports).map_err(|error| GuardError(unlisted(ports.protocol, &error)))?;
+    // What is remembered of connections is in nobody's way here, and most hosts have some.
+    let there = found
+        .into_iter()
+        .filter(|holder| holder.tenure != Tenure::TimeWait);
+    Ok(there
+        .filter_map(|holder| {
+            Some(Conflict {
+                port: NonZeroU16::new(holder.address.port())?,
+                holder: Some(holder),
+            })
+        })
+        .collect())
 }
 
 /// Holds ports by a socket each; and who has those that cannot be held.
@@ -183,7 +192,7 @@ fn bind(ports: &PortRange) -> Result<(Hold, Vec<Conflict>), ReserveError> {
     let mut conflicts = Vec::new();
     if !in_use.is_empty() {
         let found = holders(ports).unwrap_or_else(|error| {
-            warn!("the kernel does not list its sockets: {error}");
+            warn!("{}", unlisted(ports.protocol, &error));
             Vec::new()
         });
         for port in in_use {
@@ -199,39 +208,56 @@ fn bind(ports: &PortRange) -> Result<(Hold, Vec<Conflict>), ReserveError> {
     Ok((Hold::Sockets(held), conflicts))
 }
 
-/// Whether ports can be published that somebody has, and who would have to know.
-fn judge(ports: &PortRange, conflicts: Vec<Conflict>, force: bool) -> Result<(), ReserveError> {
-    let (dockers, others): (Vec<_>, Vec<_>) = conflicts
-        .into_iter()
-        .partition(|conflict| conflict.holder.as_ref().is_some_and(Holder::is_dockers));
-    let said = |conflicts: &[Conflict]| {
-        let who = conflicts.first().map(|first| match &first.holder {
-            Some(holder) => holder.about(ports.at(first.port)),
-            None => "somebody holds it".to_owned(),
-        });
-        let more = match conflicts.len() {
-            0 | 1 => String::new(),
-            count => format!(", and {} more", count - 1),
-        };
-        format!("{}{more}", who.unwrap_or_default())
+/// Whether ports can be published that somebody has. Where any others would do none can.
+fn check(
+    ports: &PortRange,
+    conflicts: &[Conflict],
+    choice: Choice,
+    force: bool,
+) -> Result<(), ReserveError> {
+    let in_the_way = |conflict: &&Conflict| match choice {
+        Choice::Ours => true,
+        Choice::Theirs => !force && !conflict.is_dockers(),
     };
-    if let Some(first) = others.first() {
-        if !force {
+    match conflicts.iter().find(in_the_way) {
+        Some(Conflict { port, holder }) => {
             let in_use = io::Error::from_raw_os_error(libc::EADDRINUSE);
-            return Err(refused(ports, first.port, in_use, first.holder.clone()));
+            Err(refused(ports, *port, in_use, holder.clone()))
         }
+        None => Ok(()),
+    }
+}
+
+/// Says which ports are published that somebody has.
+fn say(ports: &PortRange, conflicts: Vec<Conflict>) {
+    let who = |conflicts: &[Conflict]| {
+        let (first, others) = conflicts.split_first()?;
+        let first = match &first.holder {
+            Some(holder) => holder.about(ports.at(first.port)),
+            None => format!("somebody holds {}", ports.at(first.port)),
+        };
+        Some(match others.len() {
+            0 => first,
+            more => format!("{first}, and {more} more"),
+        })
+    };
+    let (dockers, others): (Vec<_>, Vec<_>) = conflicts.into_iter().partition(Conflict::is_dockers);
+    if let Some(who) = who(&others) {
         warn!(
-            "publishing {ports} by force, though {}: what comes for it from now on goes to the target",
-            said(&others)
+            "publishing {ports} by force, though {who}: what comes for it from now on goes to the target"
         );
     }
-    if !dockers.is_empty() {
-        info!(
-            "publishing {ports} beside Docker ({}), without reserving it",
-            said(&dockers)
-        );
+    if let Some(who) = who(&dockers) {
+        info!("publishing {ports} beside Docker ({who}), without reserving it");
     }
-    Ok(())
+}
+
+/// That the kernel does not list its sockets, as where it may not load the module that does.
+fn unlisted(protocol: Protocol, error: &io::Error) -> String {
+    format!(
+        "the kernel does not list its sockets (by {protocol}_diag): {}",
+        reason(error)
+    )
 }
 
 fn refused(

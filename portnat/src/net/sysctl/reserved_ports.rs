@@ -99,8 +99,8 @@ impl ReservedPorts {
                 cause,
             })?;
             match self.ranges.is_empty() {
-                true => tracing::info!("restored {KEY} = {new}"),
-                false => tracing::info!("set {KEY} = {new} (was {old}), restored at exit"),
+                true => tracing::info!("restored {KEY} = {new:?}"),
+                false => tracing::info!("set {KEY} = {new:?} (was {old:?}), restored at exit"),
             }
         }
         self.added = added;
