@@ -1,5 +1,7 @@
 //! From specs to ports of this host, by Docker's rules.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
@@ -8,6 +10,8 @@ use super::PublishedPort;
 use super::port_set::PortSet;
 use crate::net::{Choice, PortRange, ReserveError};
 use crate::spec::{Ports, Protocol, PublishSpec};
+
+pub use error::PublishError;
 
 /// How often it may turn out that a process has the port that was chosen, before a spec that leaves
 /// the choice to us is given up; as with Docker.
@@ -43,35 +47,6 @@ pub struct Allocated<R> {
     pub port: PublishedPort,
     /// What keeps others from binding it.
     pub held: R,
-}
-
-/// Why a port cannot be published.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// Two want the same port.
-    #[error(
-        "Bind for {} failed: port is already allocated: {spec} and {other} both publish it",
-        SocketAddr::new(*.address, *.port)
-    )]
-    Allocated {
-        /// The address of the later one.
-        address: IpAddr,
-        /// The first port that both want.
-        port: u16,
-        /// The later spec.
-        spec: String,
-        /// The earlier spec, or the port that was published before.
-        other: String,
-    },
-    /// A process of the host holds the port, or there is none left.
-    #[error("publishing {spec}: {source}")]
-    Reserve {
-        /// The spec.
-        spec: String,
-        /// Why.
-        #[source]
-        source: ReserveError,
-    },
 }
 
 impl Allocator {
@@ -251,7 +226,7 @@ impl<R> Round<'_, R> {
         for (first, last) in &self.host.reserved {
             unavailable.insert(*first, *last);
         }
-        let mut anothers = PortSet::new();
+        let mut anothers = unavailable.clone();
         for row in self.allocator.remembered.values().flatten() {
             anothers.insert(row.first().get(), row.last().get());
         }
@@ -265,13 +240,15 @@ impl<R> Round<'_, R> {
         while let (Some(count), Some(container)) = (NonZeroU16::new(wanted), NonZeroU16::new(next))
         {
             let last = self.allocator.last.get(&whose).copied();
-            let row = free_row(&unavailable.with(&anothers), range, last, count)
+            // What another had is left to it, while there is more.
+            let row = free_row(&anothers, range, last, count)
                 .or_else(|| free_row(&unavailable, range, last, count))
                 .ok_or(ReserveError::Exhausted)?;
             match self.hold(number, &addresses, row, container) {
                 Ok(()) => {
                     let (first, last) = (row.first().get(), row.last().get());
                     unavailable.insert(first, last);
+                    anothers.insert(first, last);
                     self.allocator.last.insert(whose, last);
                     rows.push(row);
                     wanted -= row.count().get();
@@ -283,6 +260,7 @@ impl<R> Round<'_, R> {
                     let port = refusal.port().filter(|port| row.contains(*port));
                     let port = port.unwrap_or(row.first().get());
                     unavailable.insert(port, port);
+                    anothers.insert(port, port);
                 }
                 Err(refusal) => return Err(refusal),
             }

@@ -26,15 +26,6 @@ impl PortSet {
         }
     }
 
-    /// Those that are in either.
-    pub(super) fn with(&self, other: &Self) -> Self {
-        let mut both = self.clone();
-        for (word, more) in both.0.iter_mut().zip(&*other.0) {
-            *word |= more;
-        }
-        both
-    }
-
     /// Whether `port` is in it.
     pub(super) fn contains(&self, port: u16) -> bool {
         self.0[usize::from(port / 64)] >> (port % 64) & 1 != 0

@@ -318,6 +318,15 @@ fn a_spec_gets_its_ephemeral_ports_again() {
         .expect("free");
     assert_eq!([&again[1], &again[0]], [&first[0], &first[1]]);
 
+    // What it had is left to it while there are others, and then not.
+    host.taken.clear();
+    for port in (50_004..=50_009).chain([50_000]) {
+        host.publishes(
+            &format!("{port}@172.17.0.5"),
+            &[&format!("0.0.0.0:{port}/tcp -> 172.17.0.5:{port}")],
+        );
+    }
+
     // A new process is told, and somebody has one of them by now.
     let mut host = Host::without_ipv6();
     let had = [
