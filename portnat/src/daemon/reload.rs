@@ -37,7 +37,7 @@ impl Daemon {
         let host = snapshot(&self.handle).await?;
         intent.check(&host)?;
         let changed = differences((&self.intent, &self.options), (&intent, &options));
-        self.commit(host, next, intent, options).await?;
+        let warnings = self.commit(host, next, intent, options).await?;
         info!("reloaded: {}", in_words(&change, &changed));
         say(&change);
         let reloaded = Reloaded {
@@ -45,6 +45,7 @@ impl Daemon {
             unpublished: sides(&change.removed),
             changed: changed.into_iter().map(str::to_owned).collect(),
             flows_ended: 0,
+            warnings,
         };
         Ok(Reloading {
             reloaded,

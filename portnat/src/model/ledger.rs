@@ -170,92 +170,110 @@ impl Ledger {
         replaced: Option<Origin>,
         ephemeral: (u16, u16),
     ) -> Result<Change, PublishError> {
-        // Each publication answers one spec: who asks for two ephemeral ports gets two.
+        let goes = |one: &Publication| Some(one.origin) == replaced;
+        let found = self.find(specs, goes);
+        let new = specs.iter().zip(&found);
+        let new = new.filter(|(_, found)| **found == Found::Nothing);
+        let new: Vec<_> = new.map(|(spec, _)| *spec).collect();
+        let (ports, mut held) = allocate(&new, &self.ports(), ephemeral)?;
+        let mut ports = ports.into_iter();
+
+        let mut change = Change::default();
+        for (spec, found) in specs.iter().zip(&found) {
+            let (ports, held) = match *found {
+                Found::Same(at) => {
+                    let same = &mut self.publications[at];
+                    if same.origin == Origin::Command {
+                        same.origin = replaced.unwrap_or(same.origin);
+                    }
+                    change.asked.push((same.clone(), false));
+                    continue;
+                }
+                Found::Place(at) => {
+                    let old = &self.publications[at];
+                    let leads_elsewhere = |port: &PublishedPort| PublishedPort {
+                        target: target(spec),
+                        ..port.clone()
+                    };
+                    let ports = old.ports.iter().map(leads_elsewhere).collect();
+                    (ports, Arc::clone(&old.held))
+                }
+                Found::Nothing => {
+                    // One for each spec.
+                    let ports: Vec<_> = ports.by_ref().take(1).collect();
+                    let held = take_what_holds(&ports, &mut held);
+                    (ports, held)
+                }
+            };
+            let mut publication = Publication {
+                ports,
+                spec: *spec,
+                origin,
+                held,
+            };
+            for port in &mut publication.ports {
+                port.id = self.next_id();
+            }
+            change.asked.push((publication, true));
+        }
+
+        let mut at = 0..;
+        let mut stays = || at.next().is_some_and(|at| found.contains(&Found::Same(at)));
+        let gone = |one: &mut Publication| !stays() && goes(one);
+        change.removed = self.publications.extract_if(.., gone).collect();
+        let added = change.asked.iter().filter(|(_, new)| *new);
+        self.publications.extend(added.map(|(one, _)| one.clone()));
+        Ok(change)
+    }
+
+    /// Finds for each spec what is there already. Each publication answers one spec: who asks for two
+    /// ephemeral ports gets two.
+    fn find(&self, specs: &[PublishSpec], goes: impl Fn(&Publication) -> bool) -> Vec<Found> {
         let mut free: Vec<usize> = (0..self.publications.len()).collect();
-        let mut found = |fits: &dyn Fn(&Publication) -> bool| {
+        let mut take = |fits: &dyn Fn(&Publication) -> bool| {
             let at = free.iter().position(|at| fits(&self.publications[*at]));
             at.map(|at| free.remove(at))
         };
-        let known: Vec<Option<usize>> = specs
+        let mut found: Vec<_> = specs
             .iter()
-            .map(|spec| found(&|one| one.is(spec)))
+            .map(|spec| take(&|one| one.is(spec)).map_or(Found::Nothing, Found::Same))
             .collect();
-        let goes = |one: &Publication| Some(one.origin) == replaced;
-        let moved: Vec<Option<usize>> = specs
-            .iter()
-            .zip(&known)
-            .map(|(spec, known)| match known {
-                Some(_) => None,
-                None => found(&|one| goes(one) && one.is_at(spec)),
-            })
-            .collect();
-
-        let is_new = |at: &usize| known[*at].is_none() && moved[*at].is_none();
-        let new: Vec<usize> = (0..specs.len()).filter(is_new).collect();
-        let new_specs: Vec<_> = new.iter().map(|at| specs[*at]).collect();
-        let (ports, mut held) = allocate(&new_specs, &self.ports(), ephemeral)?;
-        let mut allocated = new.into_iter().zip(ports);
-
-        let mut change = Change::default();
-        let mut added = Vec::new();
-        for (at, spec) in specs.iter().enumerate() {
-            let (publication, is_new) = match (known[at], moved[at]) {
-                (Some(known), _) => {
-                    let known = &mut self.publications[known];
-                    if known.origin == Origin::Command {
-                        known.origin = replaced.unwrap_or(known.origin);
-                    }
-                    (known.clone(), false)
-                }
-                (None, Some(old)) => {
-                    let old = &self.publications[old];
-                    let ports = old.ports.iter().map(|port| PublishedPort {
-                        id: self.next_id(),
-                        target: target(spec),
-                        ..port.clone()
-                    });
-                    let moved = Publication {
-                        ports: ports.collect(),
-                        spec: *spec,
-                        origin,
-                        held: Arc::clone(&old.held),
-                    };
-                    (moved, true)
-                }
-                (None, None) => {
-                    // There is one for each that is new.
-                    let Some((_, mut port)) = allocated.next() else {
-                        continue;
-                    };
-                    port.id = self.next_id();
-                    let place = SocketAddr::new(port.address, port.port.get());
-                    let own = held.extract_if(.., |one| {
-                        one.address() == place && one.protocol() == port.protocol
-                    });
-                    let new = Publication {
-                        held: own.collect(),
-                        ports: vec![port],
-                        spec: *spec,
-                        origin,
-                    };
-                    (new, true)
-                }
-            };
-            if is_new {
-                added.push(publication.clone());
+        // Only when it is known what stays.
+        for (spec, found) in specs.iter().zip(&mut found) {
+            if *found == Found::Nothing
+                && let Some(at) = take(&|one| goes(one) && one.is_at(spec))
+            {
+                *found = Found::Place(at);
             }
-            change.asked.push((publication, is_new));
         }
-        let mut at = 0..;
-        let gone = |one: &mut Publication| !known.contains(&at.next()) && goes(one);
-        change.removed = self.publications.extract_if(.., gone).collect();
-        self.publications.extend(added);
-        Ok(change)
+        found
     }
 
     fn next_id(&self) -> u32 {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
+}
+
+/// What there is for a spec before it is published, by its number among the publications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// Just what it asks for.
+    Same(usize),
+    /// Its place on the host, which leads elsewhere and would go.
+    Place(usize),
+    /// Nothing.
+    Nothing,
+}
+
+/// Takes out what holds these ports.
+fn take_what_holds(ports: &[PublishedPort], held: &mut Vec<Reservation>) -> Arc<[Reservation]> {
+    let holds = |one: &mut Reservation| {
+        ports.iter().any(|port| {
+            let place = SocketAddr::new(port.address, port.port.get());
+            one.address() == place && one.protocol() == port.protocol
+        })
+    };
+    held.extract_if(.., holds).collect()
 }
 
 fn target(spec: &PublishSpec) -> SocketAddr {
