@@ -22,6 +22,9 @@ pub(super) struct Args {
 /// Reloads, and says what that has changed.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let reloaded = Client::new(&args.socket.socket).reload()?;
+    for warning in &reloaded.warnings {
+        eprintln!("portnat: {}", super::printable(warning));
+    }
     if args.json {
         super::print(serde_json::to_string_pretty(&reloaded)?)?;
         return Ok(ExitCode::SUCCESS);

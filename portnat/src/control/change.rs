@@ -53,6 +53,8 @@ pub struct Reloaded {
     pub changed: Vec<String>,
     /// How many flows ended with that.
     pub flows_ended: u64,
+    /// What of it cannot be done for now, and is tried again.
+    pub warnings: Vec<String>,
 }
 
 /// Which published ports are meant: all of a target, some of a target, or some of the host.

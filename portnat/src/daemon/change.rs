@@ -59,23 +59,24 @@ impl Daemon {
             ..self.intent.clone()
         };
         intent.check_targets(&host)?;
-        self.commit(host, next, intent, self.options).await
+        self.commit(host, next, intent, self.options).await?;
+        Ok(())
     }
 
-    /// The same with all else that is wanted.
+    /// The same with all else that is wanted. Returns what of it cannot be done for now, as at some
+    /// interface; that is tried again.
     pub(super) async fn commit(
         &mut self,
         host: Snapshot,
         next: Ledger,
         intent: Intent,
         options: Options,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<Vec<String>, ChangeError> {
         let before = (self.intent.clone(), self.options);
         match self.apply(host, intent, options).await {
             Ok(complaints) => {
-                self.complain(complaints);
                 self.ledger = next;
-                Ok(())
+                Ok(self.complain(complaints))
             }
             Err(error) => {
                 (self.intent, self.options) = before;

@@ -2,9 +2,10 @@
 //! tables take a while to read, and ended by the loop a few at a time.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use portnat_common::{Ip4, Ip6, Tuple};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
@@ -17,6 +18,8 @@ use crate::flows::JoinedFlow;
 pub(super) struct Ending {
     found: mpsc::UnboundedSender<Found>,
     waiting: mpsc::UnboundedReceiver<Found>,
+    /// One looks for them at a time: a copy of a full table takes many megabytes.
+    place: Arc<Semaphore>,
 }
 
 /// Flows that were found.
@@ -33,7 +36,11 @@ pub(super) struct Found {
 impl Default for Ending {
     fn default() -> Self {
         let (found, waiting) = mpsc::unbounded_channel();
-        Ending { found, waiting }
+        Ending {
+            found,
+            waiting,
+            place: Arc::new(Semaphore::new(1)),
+        }
     }
 }
 
@@ -57,15 +64,23 @@ impl Daemon {
         match self.datapath.flow_reader() {
             Ok(reader) => {
                 let found = self.ending.found.clone();
-                spawn_blocking(move || match keys(&reader, &ports) {
-                    // At its end the daemon has no more interest.
-                    Ok(keys) => drop(found.send(Found {
-                        ports,
-                        keys,
-                        ended: 0,
-                        told,
-                    })),
-                    Err(error) => warn!("looking for flows to end: {error}"),
+                let place = Arc::clone(&self.ending.place);
+                tokio::spawn(async move {
+                    let _place = place.acquire().await;
+                    let look = spawn_blocking(move || {
+                        match keys(&reader, &ports, &|| !found.is_closed()) {
+                            // At its end the daemon has no more interest.
+                            Ok(keys) => drop(found.send(Found {
+                                ports,
+                                keys,
+                                ended: 0,
+                                told,
+                            })),
+                            Err(error) => warn!("looking for flows to end: {error}"),
+                        }
+                    });
+                    // It has said all itself.
+                    let _ = look.await;
                 });
             }
             Err(error) => warn!("looking for flows to end: {error}"),
@@ -93,18 +108,24 @@ impl Daemon {
     }
 }
 
-fn keys(reader: &FlowReader, ports: &BTreeSet<u32>) -> Result<FlowKeys, DatapathError> {
+/// The keys of all flows through these ports, unless `go_on` says no.
+fn keys(
+    reader: &FlowReader,
+    ports: &BTreeSet<u32>,
+    go_on: &dyn Fn() -> bool,
+) -> Result<FlowKeys, DatapathError> {
     Ok(FlowKeys {
-        v4: family::<Ip4>(reader, ports)?,
-        v6: family::<Ip6>(reader, ports)?,
+        v4: family::<Ip4>(reader, ports, go_on)?,
+        v6: family::<Ip6>(reader, ports, go_on)?,
     })
 }
 
 fn family<A: FlowTable>(
     reader: &FlowReader,
     ports: &BTreeSet<u32>,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<Vec<Tuple<A>>, DatapathError> {
-    let flows = reader.read::<A>(|| true)?.unwrap_or_default();
+    let flows = reader.read::<A>(go_on)?.unwrap_or_default();
     Ok(JoinedFlow::all(&flows)
         .filter(|flow| ports.contains(&flow.port_id()))
         .map(|flow| flow.lead.key)

@@ -20,15 +20,16 @@ impl Daemon {
         self.complain(complaints);
     }
 
-    /// Says what cannot be done. The same complaint again says nothing new.
-    pub(super) fn complain(&mut self, complaints: Vec<String>) {
-        for complaint in complaints
-            .iter()
-            .filter(|new| !self.complaints.contains(new))
-        {
+    /// Says what cannot be done, and returns what of it is new: the same complaint again says nothing
+    /// new.
+    pub(super) fn complain(&mut self, complaints: Vec<String>) -> Vec<String> {
+        let mut news = complaints.clone();
+        news.retain(|new| !self.complaints.contains(new));
+        for complaint in &news {
             warn!("{complaint}");
         }
         self.complaints = complaints;
+        news
     }
 
     /// As [`Daemon::follow`], of this alone.

@@ -39,7 +39,7 @@ impl Daemon {
         let host = snapshot(&self.handle).await?;
         intent.check(&host)?;
         let changed = differences((&self.intent, &self.options), (&intent, &options));
-        self.commit(host, next, intent, options).await?;
+        let warnings = self.commit(host, next, intent, options).await?;
         self.holder.remember(&self.ledger, &config.config_publish);
         info!("reloaded: {}", in_words(&change, &changed));
         say(&change);
@@ -48,6 +48,7 @@ impl Daemon {
             unpublished: sides(&change.removed),
             changed: changed.into_iter().map(str::to_owned).collect(),
             flows_ended: 0,
+            warnings,
         };
         Ok(Reloading {
             reloaded,

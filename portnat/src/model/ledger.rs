@@ -4,7 +4,7 @@
 //! nothing was given away, and what fails leaves no trace. Copies share what holds the ports, which
 //! are free again when the last of them is gone, and the ids that were given.
 
-use std::collections::BTreeMap;
+use std::iter::from_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -208,96 +208,103 @@ impl Ledger {
         replaced: Option<Origin>,
         source: &Source<'_>,
     ) -> Result<Change, PublishError> {
-        // Each publication answers one spec: who asks for two ephemeral ports gets two.
+        let goes = |one: &Publication| Some(one.origin) == replaced;
+        let found = self.find(specs, goes);
+        let new = specs.iter().zip(&found);
+        let new = new.filter(|(_, found)| **found == Found::Nothing);
+        let new: Vec<_> = new.map(|(spec, _)| *spec).collect();
+        let mut allocator = self.allocator.clone();
+        let mut reserve = |ports, choice| (source.reserve)(ports, choice);
+        let given = allocator.allocate(&new, &self.ports(), &source.ports, &mut reserve)?;
+        let mut given = given.into_iter().peekable();
+        let mut news = 0..;
+
+        let mut change = Change::default();
+        for (spec, found) in specs.iter().zip(&found) {
+            let (ports, held) = match *found {
+                Found::Same(at) => {
+                    let same = &mut self.publications[at];
+                    if same.origin == Origin::Command {
+                        same.origin = replaced.unwrap_or(same.origin);
+                    }
+                    change.asked.push((same.clone(), false));
+                    continue;
+                }
+                Found::Place(at) => {
+                    let old = &self.publications[at];
+                    let leads_elsewhere = |port: &PublishedPort| PublishedPort {
+                        target: target(spec),
+                        ..port.clone()
+                    };
+                    let ports = old.ports.iter().map(leads_elsewhere).collect();
+                    (ports, Arc::clone(&old.held))
+                }
+                Found::Nothing => {
+                    let number = news.next().unwrap_or_default();
+                    let own = from_fn(|| given.next_if(|one| one.spec == number));
+                    let (ports, held): (_, Vec<_>) = own.map(|one| (one.port, one.held)).unzip();
+                    (ports, held.into())
+                }
+            };
+            let mut publication = Publication {
+                ports,
+                spec: *spec,
+                origin,
+                held,
+            };
+            for port in &mut publication.ports {
+                port.id = self.next_id();
+            }
+            change.asked.push((publication, true));
+        }
+
+        let mut at = 0..;
+        let mut stays = || at.next().is_some_and(|at| found.contains(&Found::Same(at)));
+        let gone = |one: &mut Publication| !stays() && goes(one);
+        change.removed = self.publications.extract_if(.., gone).collect();
+        let added = change.asked.iter().filter(|(_, new)| *new);
+        self.publications.extend(added.map(|(one, _)| one.clone()));
+        self.allocator = allocator;
+        Ok(change)
+    }
+
+    /// Finds for each spec what is there already. Each publication answers one spec: who asks for two
+    /// ephemeral ports gets two.
+    fn find(&self, specs: &[PublishSpec], goes: impl Fn(&Publication) -> bool) -> Vec<Found> {
         let mut free: Vec<usize> = (0..self.publications.len()).collect();
-        let mut found = |fits: &dyn Fn(&Publication) -> bool| {
+        let mut take = |fits: &dyn Fn(&Publication) -> bool| {
             let at = free.iter().position(|at| fits(&self.publications[*at]));
             at.map(|at| free.remove(at))
         };
-        let known: Vec<Option<usize>> = specs
+        let mut found: Vec<_> = specs
             .iter()
-            .map(|spec| found(&|one| one.is(spec)))
+            .map(|spec| take(&|one| one.is(spec)).map_or(Found::Nothing, Found::Same))
             .collect();
-        let goes = |one: &Publication| Some(one.origin) == replaced;
-        let moved: Vec<Option<usize>> = specs
-            .iter()
-            .zip(&known)
-            .map(|(spec, known)| match known {
-                Some(_) => None,
-                None => found(&|one| goes(one) && one.is_at(spec)),
-            })
-            .collect();
-
-        let is_new = |at: &usize| known[*at].is_none() && moved[*at].is_none();
-        let new: Vec<usize> = (0..specs.len()).filter(is_new).collect();
-        let new_specs: Vec<_> = new.iter().map(|at| specs[*at]).collect();
-        let mut allocator = self.allocator.clone();
-        let mut reserve = |ports, choice| (source.reserve)(ports, choice);
-        let allocated =
-            allocator.allocate(&new_specs, &self.ports(), &source.ports, &mut reserve)?;
-        let mut given: BTreeMap<usize, (Vec<PublishedPort>, Vec<Reservation>)> = BTreeMap::new();
-        for one in allocated {
-            let (ports, held) = given.entry(new[one.spec]).or_default();
-            ports.push(PublishedPort {
-                id: self.next_id(),
-                ..one.port
-            });
-            held.push(one.held);
-        }
-
-        let mut change = Change::default();
-        let mut added = Vec::new();
-        for (at, spec) in specs.iter().enumerate() {
-            let (publication, is_new) = match (known[at], moved[at]) {
-                (Some(known), _) => {
-                    let known = &mut self.publications[known];
-                    if known.origin == Origin::Command {
-                        known.origin = replaced.unwrap_or(known.origin);
-                    }
-                    (known.clone(), false)
-                }
-                (None, Some(old)) => {
-                    let old = &self.publications[old];
-                    let ports = old.ports.iter().map(|port| PublishedPort {
-                        id: self.next_id(),
-                        target: target(spec),
-                        ..port.clone()
-                    });
-                    let moved = Publication {
-                        ports: ports.collect(),
-                        spec: *spec,
-                        origin,
-                        held: Arc::clone(&old.held),
-                    };
-                    (moved, true)
-                }
-                (None, None) => {
-                    let (ports, held) = given.remove(&at).unwrap_or_default();
-                    let new = Publication {
-                        ports,
-                        spec: *spec,
-                        origin,
-                        held: held.into(),
-                    };
-                    (new, true)
-                }
-            };
-            if is_new {
-                added.push(publication.clone());
+        // Only when it is known what stays.
+        for (spec, found) in specs.iter().zip(&mut found) {
+            if *found == Found::Nothing
+                && let Some(at) = take(&|one| goes(one) && one.is_at(spec))
+            {
+                *found = Found::Place(at);
             }
-            change.asked.push((publication, is_new));
         }
-        let mut at = 0..;
-        let gone = |one: &mut Publication| !known.contains(&at.next()) && goes(one);
-        change.removed = self.publications.extract_if(.., gone).collect();
-        self.publications.extend(added);
-        self.allocator = allocator;
-        Ok(change)
+        found
     }
 
     fn next_id(&self) -> u32 {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
+}
+
+/// What there is for a spec before it is published, by its number among the publications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// Just what it asks for.
+    Same(usize),
+    /// Its place on the host, which leads elsewhere and would go.
+    Place(usize),
+    /// Nothing.
+    Nothing,
 }
 
 /// Where the first of a spec's ports leads.

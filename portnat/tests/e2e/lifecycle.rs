@@ -137,7 +137,7 @@ fn beside_somebody_elses_ingress_discipline_clsact_is_refused_and_tcx_works() {
     assert_eq!(Picture::of(&lab.host), before);
 }
 
-fn add_ingress_discipline(index: u32) {
+pub(crate) fn add_ingress_discipline(index: u32) {
     let add = async {
         let (connection, netlink, _) = rtnetlink::new_connection().expect("a netlink socket");
         tokio::spawn(connection);

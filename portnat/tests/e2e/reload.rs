@@ -10,12 +10,13 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use portnat::lab::{Lab, Server, probe};
+use portnat::lab::{Lab, Namespace, Server, probe};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
-use crate::support::{CONTAINER, PATIENCE, at, eventually, tcp_server, udp_server};
+use crate::lifecycle::add_ingress_discipline;
+use crate::support::{CONTAINER, PATIENCE, at, eventually, net, tcp_server, udp_server};
 
 /// A config file.
 struct File {
@@ -127,6 +128,73 @@ fn a_file_is_applied_and_read_anew() {
         (left == owned(&before[..1])).then_some(()).ok_or(left)
     });
     forwards(&lab, 8079);
+    daemon.stop();
+}
+
+/// The port stays held, and what goes through it goes to the new target at once: also datagrams of a
+/// socket that has spoken with the old one.
+#[test]
+fn a_port_gets_another_target() {
+    let lab = Lab::builder().containers(2).build().expect("a lab");
+    let servers: Vec<_> = lab
+        .containers
+        .iter()
+        .map(|container| udp_server(&container.namespace, container.address, 53))
+        .collect();
+    let file = File::new("publish = ['5353:53/udp@172.17.0.2']");
+    let daemon = file.run(&lab, &[]);
+    let socket = probe::udp_connect(&lab.client, None, at(Lab::HOST, 5353)).expect("a socket");
+    assert!(echoed(&socket).expect("sent"));
+    file.write("publish = ['5353:53/udp@172.17.0.3']");
+    assert_eq!(
+        daemon.told(&["reload"]),
+        "unpublished 0.0.0.0:5353/udp -> 172.17.0.2:53\n\
+         published 0.0.0.0:5353/udp -> 172.17.0.3:53\n\
+         ended 1 flow\n"
+    );
+    assert!(echoed(&socket).expect("sent"));
+    assert_eq!((servers[0].peers().len(), servers[1].peers().len()), (1, 1));
+    let bound = lab.host.run(|| UdpSocket::bind((Lab::HOST, 5353)));
+    assert_eq!(bound.expect_err("is held").kind(), io::ErrorKind::AddrInUse);
+    daemon.stop();
+}
+
+/// An uplink that the file names anew is attached to, and one that cannot be is told of.
+#[test]
+fn uplinks_come_by_the_file() {
+    let (lab, _servers) = scene();
+    let other = Namespace::new().expect("a namespace");
+    let file = File::new("uplinks = ['eth0']\npublish = ['8080:80@172.17.0.2']");
+    let mut daemon = file.run(&lab, &["--attach", "clsact"]);
+    let stream = probe::tcp_connect(&lab.client, None, at(Lab::HOST, 8080));
+    let stream = stream.expect("a connection");
+    for name in ["eth1", "eth2"] {
+        other
+            .links()
+            .add_veth(name, &lab.host, name)
+            .and_then(|()| lab.host.links().set_up(name))
+            .expect("a link");
+    }
+    lab.host
+        .links()
+        .add_address("eth1", net("203.0.113.1/24"))
+        .expect("an address");
+    file.write("uplinks = ['eth[01]']\npublish = ['8080:80@172.17.0.2']");
+    assert_eq!(daemon.told(&["reload"]), "changed uplinks\n");
+    daemon.wait_for_line("attached to uplink eth1, masquerading as 203.0.113.1");
+    assert!(said(&stream).expect("goes on"));
+
+    let index = lab.host.links().index("eth2").expect("it is there");
+    lab.host.run(|| add_ingress_discipline(index));
+    file.write("uplinks = ['eth*']\npublish = ['8080:80@172.17.0.2']");
+    let ended = daemon.ask(&["reload"]);
+    assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
+    assert_eq!(ended.stdout, "changed uplinks\n");
+    assert!(
+        ended.stderr[0].contains("to eth2: it has an `ingress` queueing discipline"),
+        "{ended:#?}"
+    );
+    assert!(said(&stream).expect("goes on"));
     daemon.stop();
 }
 

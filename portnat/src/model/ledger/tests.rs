@@ -1,5 +1,6 @@
 //! Addresses are those for documentation, one a test: holding their ports disturbs nobody.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
