@@ -1,7 +1,9 @@
 //! `portnat run`: the datapath is kept in step with what the user asked for and what the host
 //! looks like, until it is told to stop.
 
+mod adopt;
 mod answer;
+pub mod cleanup;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,6 +26,7 @@ use crate::net::{
 };
 use crate::report::Report;
 use crate::spec::PublishSpec;
+use adopt::Adoption;
 
 /// How often flows whose time is over are swept out, beside what flows that begin do.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -64,10 +67,15 @@ pub struct Config {
     pub load: LoadOptions,
     /// Where the control socket is; `None` for none.
     pub socket: Option<PathBuf>,
+    /// The directory of a BPF file system where a portnat before this one may have left something, and
+    /// where this one leaves it; `None` for none.
+    pub pin_dir: Option<PathBuf>,
+    /// Whether everything is to outlive this one.
+    pub persist: bool,
 }
 
-/// A running portnat. Everything it changed is put back by [`Daemon::stop`]; where that is not
-/// called, dropping it does the same but for a clsact queueing discipline that it added.
+/// A running portnat. Everything it changed is put back by [`Daemon::stop`], unless it is to stay; where
+/// that is not called, dropping it does the same but for a clsact queueing discipline that it added.
 pub struct Daemon {
     intent: Intent,
     fast_path: FastPath,
@@ -91,6 +99,8 @@ pub struct Daemon {
     server: Option<Server>,
     /// What comes by it.
     requests: mpsc::Receiver<Request>,
+    /// Whether everything stays when this ends.
+    persist: bool,
     _reservations: Vec<Reservation>,
     _singleton: Singleton,
 }
@@ -111,14 +121,17 @@ impl Daemon {
             rtnetlink::new_connection().context("opening a netlink socket")?;
         tokio::spawn(connection);
         let host = snapshot(&handle).await?;
-        let mut intent = config.intent;
+        let mut intent = config.intent.clone();
         let fast_path = if Datapath::can_be_fast() {
             config.fast_path
         } else {
             FastPath::Off
         };
         intent.fast = fast_path != FastPath::Off;
-        let (published, reservations) = allocate(&config.publish, local_ports)?;
+        let mut adoption = Adoption::find(&config)?;
+        let specs = adoption.remember_ports(&config.publish);
+        let (mut published, reservations) = allocate(&specs, local_ports)?;
+        let same = adoption.remember_ids(&mut published);
         intent.published = published;
         intent.check(&host)?;
         if reservations.iter().any(|port| !port.is_held()) {
@@ -129,7 +142,10 @@ impl Daemon {
         for timeout in &config.timeouts {
             timeout.apply(&mut settings.lifetimes, hz.into());
         }
-        let datapath = Datapath::load(&config.load, &settings)?;
+        let datapath = match adoption.keep.take() {
+            Some(keep) => Datapath::take_over(&config.load, &settings, keep)?,
+            None => Datapath::load(&config.load, &settings)?,
+        };
         // Whoever asks before the loop runs waits for it.
         let (server, requests) = match socket.map(Server::start).transpose()? {
             Some((server, requests)) => (Some(server), requests),
@@ -140,7 +156,7 @@ impl Daemon {
             fast_path,
             datapath,
             lifetimes: settings.lifetimes,
-            sysctls: Sysctls::new(),
+            sysctls: adopt::sysctls(&config)?,
             watcher,
             handle,
             uplink_bridges: UplinkBridges::default(),
@@ -151,22 +167,30 @@ impl Daemon {
             reported: BTreeMap::new(),
             server,
             requests,
+            persist: config.persist,
             _reservations: reservations,
             _singleton: singleton,
         };
-        if let Err(error) = daemon.begin(host, config.load.trace).await {
-            daemon.detach().await;
+        if let Err(error) = daemon.begin(host, config.load.trace, same).await {
+            // Who was there before had a reason to stay, which has not ended.
+            if adoption.was_there {
+                daemon.leave();
+            } else {
+                daemon.detach().await;
+            }
             return Err(error);
         }
         daemon.announce();
         Ok(daemon)
     }
 
-    async fn begin(&mut self, host: Snapshot, trace: bool) -> anyhow::Result<()> {
+    /// `same` is how many ports are as they were with a portnat before this one.
+    async fn begin(&mut self, host: Snapshot, trace: bool, same: usize) -> anyhow::Result<()> {
         // What cannot be done at the start is refused; later it is said and tried again.
         if let Some(complaint) = self.reconcile(host).await?.into_iter().next() {
             bail!(complaint);
         }
+        self.settle(same)?;
         if trace {
             tokio::spawn(self.datapath.messages()?);
         }
@@ -208,11 +232,16 @@ impl Daemon {
         }
     }
 
-    /// Detaches everything and puts back what was changed.
+    /// Detaches everything and puts back what was changed, unless it is to stay.
     pub async fn stop(mut self) -> Report {
         self.warn_of_refusals();
         let report = self.report();
-        self.detach().await;
+        if self.persist {
+            info!("what is published and masqueraded goes on so until `portnat cleanup`");
+            self.leave();
+        } else {
+            self.detach().await;
+        }
         report
     }
 
@@ -273,8 +302,9 @@ impl Daemon {
             Err(error) => complaints.push(error.to_string()),
         }
         desired.reserved.clone_from(&self.reserved);
-        self.sysctls
-            .forget_missing(&host.links.iter().map(|link| link.name.clone()).collect());
+        let names = host.links.iter().map(|link| link.name.clone()).collect();
+        let forgotten = self.sysctls.forget_missing(&names);
+        complaints.extend(forgotten.err().map(|error| error.to_string()));
         for interface in &desired.forwarding {
             let mut enable = || {
                 self.sysctls.enable_forwarding(interface)?;
@@ -315,6 +345,7 @@ impl Daemon {
     async fn detach(&mut self) {
         self.server = None;
         let detached = self.datapath.detach_all();
+        self.unpin();
         self.remove_qdiscs(detached.qdiscs).await;
         if let Err(error) = self.sysctls.restore() {
             warn!("{error}");

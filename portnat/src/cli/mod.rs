@@ -1,5 +1,6 @@
 //! The command line.
 
+mod cleanup;
 mod demo;
 mod flows;
 mod ls;
@@ -36,6 +37,7 @@ enum Command {
     Run(run::Args),
     Ls(ls::Args),
     Flows(flows::Args),
+    Cleanup(cleanup::Args),
     Demo(demo::Args),
 }
 
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Ls(args) => ls::run(&args),
         Command::Flows(args) => flows::run(args),
+        Command::Cleanup(args) => cleanup::run(&args),
         Command::Demo(args) => demo::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use super::cleanup::PinDirArg;
 use super::privileges;
 use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon};
@@ -18,7 +19,7 @@ use crate::model::{FastPath, Intent, Mark, Timeout};
 use crate::report::Report;
 use crate::spec::PublishSpec;
 
-/// Publish ports until SIGINT, SIGTERM or SIGHUP, then put everything back.
+/// Publish ports until SIGINT, SIGTERM or SIGHUP, then put everything back, unless it is to stay.
 ///
 /// SIGUSR1 prints the table of published ports; so does the end.
 #[derive(Debug, clap::Args)]
@@ -82,6 +83,14 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t)]
     attach: AttachMode,
 
+    /// Leave everything as it is when this ends, however it ends, for the next one to go on with; `portnat
+    /// cleanup` takes it away.
+    #[arg(long)]
+    persist: bool,
+
+    #[command(flatten)]
+    pins: PinDirArg,
+
     /// Log each dropped packet with the reason.
     #[arg(long)]
     trace: bool,
@@ -116,6 +125,8 @@ impl Args {
                 trace: self.trace,
             },
             socket: Some(self.socket.socket),
+            pin_dir: Some(self.pins.pin_dir),
+            persist: self.persist,
         }
     }
 }

@@ -19,20 +19,20 @@ use crate::model::{Desired, Interface, Prefix, Tables};
 /// What the tables hold.
 #[derive(Default)]
 pub(super) struct Applied {
-    v4: Held<portnat_common::Ip4>,
-    v6: Held<portnat_common::Ip6>,
-    bits: Bits,
-    withheld: Bits,
-    inside: Bits,
+    pub(super) v4: Held<portnat_common::Ip4>,
+    pub(super) v6: Held<portnat_common::Ip6>,
+    pub(super) bits: Bits,
+    pub(super) withheld: Bits,
+    pub(super) inside: Bits,
 }
 
 /// Words of a bitmap, see [`bitmap_position`] and [`octet_positions`].
-type Bits = BTreeMap<u32, u64>;
+pub(super) type Bits = BTreeMap<u32, u64>;
 
 /// What the tables of one family hold.
-struct Held<A: Ord> {
-    tables: Tables<A>,
-    targets: BTreeMap<PublishedKey<A>, Published>,
+pub(super) struct Held<A: Ord> {
+    pub(super) tables: Tables<A>,
+    pub(super) targets: BTreeMap<PublishedKey<A>, Published>,
 }
 
 impl<A: Ord> Default for Held<A> {
@@ -45,15 +45,15 @@ impl<A: Ord> Default for Held<A> {
 }
 
 /// The names of one family's tables.
-struct Names {
-    published: &'static str,
-    targets: &'static str,
-    local: &'static str,
-    subnets: &'static str,
-    egress: &'static str,
+pub(super) struct Names {
+    pub(super) published: &'static str,
+    pub(super) targets: &'static str,
+    pub(super) local: &'static str,
+    pub(super) subnets: &'static str,
+    pub(super) egress: &'static str,
 }
 
-const V4: Names = Names {
+pub(super) const V4: Names = Names {
     published: "PUBLISHED4",
     targets: "TARGETS4",
     local: "LOCAL4",
@@ -61,7 +61,7 @@ const V4: Names = Names {
     egress: "EGRESS4",
 };
 
-const V6: Names = Names {
+pub(super) const V6: Names = Names {
     published: "PUBLISHED6",
     targets: "TARGETS6",
     local: "LOCAL6",

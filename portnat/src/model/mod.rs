@@ -19,7 +19,7 @@ use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
 pub use fast_path::FastPath;
 pub use mark::Mark;
-pub use published::{PublishError, PublishedPort, allocate};
+pub use published::{PublishError, PublishedPort, allocate, host_address};
 pub use tables::{Prefix, Tables};
 pub use timeout::Timeout;
 pub use uplink_bridges::UplinkBridges;

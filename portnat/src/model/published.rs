@@ -145,7 +145,8 @@ pub fn allocate(
 }
 
 /// The host's address of a spec: by default every one of the target's family.
-fn host_address(spec: &PublishSpec) -> IpAddr {
+#[must_use]
+pub fn host_address(spec: &PublishSpec) -> IpAddr {
     match (spec.host_ip, spec.target) {
         (Some(address), _) => address,
         (None, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),

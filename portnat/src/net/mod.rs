@@ -8,6 +8,7 @@
 //! | when any of that changes, queueing disciplines aside | [`Watcher`] |
 //! | let a link forward, and undo it | [`Sysctls`] |
 //! | keep a host port from everyone else | [`reserve()`], [`reserve_ephemeral()`] |
+//! | tell this namespace from all others | [`namespace_name()`] |
 //! | be the only portnat here | [`Singleton`] |
 //! | read the kernel's clock as BPF sees it | [`ticks_per_second()`] |
 
@@ -16,6 +17,7 @@ mod clsact;
 mod dump;
 mod error;
 mod link;
+mod namespace;
 mod reserve;
 mod single;
 mod snapshot;
@@ -27,6 +29,7 @@ pub use clsact::remove_clsact;
 pub use dump::snapshot;
 pub use error::NetError;
 pub use link::{Address, Link, LinkKind, LinkLayer, Scope};
+pub use namespace::namespace_name;
 pub use reserve::{Reservation, ReserveError, reserve, reserve_ephemeral};
 pub use single::Singleton;
 pub use snapshot::Snapshot;
