@@ -125,12 +125,24 @@ impl Packet for Bytes<'_> {
         covered: Sum,
         optional: bool,
     ) -> Option<()> {
-        let old: u16 = self.read(offset)?;
-        if optional && old == 0 {
-            return Some(());
-        }
-        let new = pseudo.join(covered).apply(old);
-        // RFC 768: a checksum that comes out as zero is sent as all ones.
-        self.write(offset, if optional && new == 0 { 0xffff } else { new })
+        update_in_place(self, offset, pseudo.join(covered), optional)
     }
+}
+
+/// Applies a difference to the checksum at `offset` of a packet whose checksums are all computed
+/// already. `optional` as for [`Packet::update_checksum`].
+#[inline(always)]
+pub fn update_in_place<P: Packet>(
+    packet: &mut P,
+    offset: usize,
+    difference: Sum,
+    optional: bool,
+) -> Option<()> {
+    let old: u16 = packet.read(offset)?;
+    if optional && old == 0 {
+        return Some(());
+    }
+    let new = difference.apply(old);
+    // RFC 768: a checksum that comes out as zero is sent as all ones.
+    packet.write(offset, if optional && new == 0 { 0xffff } else { new })
 }

@@ -156,6 +156,10 @@ pub trait Tables<F: Family>: Fragments {
     /// Whether the packet's link header names this host: a promiscuous interface shows others' too.
     fn is_for_us(&self) -> bool;
 
+    /// Until when the interface with this index takes frames of which the host has made no packets
+    /// (XDP); 0 if it never did.
+    fn takes_frames_until(&self, interface: u32) -> Ticks;
+
     /// Counts a port that was lent, by how many of the pool were tried for it.
     fn count_probes(&self, probes: u32);
 

@@ -21,7 +21,8 @@ pub struct Way<C = Cell<u64>> {
     link: C,
     /// The other four bytes of it (lower half), and how long a network packet may be (upper half).
     link_and_mtu: C,
-    /// When a packet last came through the stack, in ticks of which the lower 32 bits count.
+    /// When a packet last came through the stack, in ticks of which the lower 32 bits count; and in the
+    /// upper half whether the interface takes frames (1 or 0).
     renewed: C,
     /// When one was last sent there for it, in such ticks.
     tried: C,
@@ -36,6 +37,17 @@ pub struct Header {
     pub first: u64,
     /// The rest of its source.
     pub second: u32,
+}
+
+/// Where packets go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Index of the interface.
+    pub interface: u32,
+    /// How long a network packet may be there, in bytes.
+    pub mtu: u32,
+    /// Whether it takes frames of which the host has made no packets (XDP).
+    pub takes_frames: bool,
 }
 
 /// How old a way is.
@@ -60,11 +72,7 @@ impl Way {
     /// others need not. Of a way that is not asked for nothing is written.
     #[inline(always)]
     pub fn of_packet(&self, at: u32, length: usize, hz: Ticks, now: Ticks) -> Option<u32> {
-        let interfaces = self.interfaces.get();
-        let mtu = (self.link_and_mtu.get() >> 32) as usize;
-        if interfaces as u32 == 0 || (interfaces >> 32) as u32 != at || length > mtu {
-            return None;
-        }
+        let interface = self.leads(at, length)?;
         match self.age(hz, now) {
             Age::Fresh => {}
             Age::Stale => return None,
@@ -75,6 +83,26 @@ impl Way {
                     return None;
                 }
             }
+        }
+        Some(interface)
+    }
+
+    /// The same for a frame of which the host has made no packet yet (XDP): only while the way is fresh,
+    /// and if the interface takes frames. When a packet goes through the stack is not decided here.
+    #[inline(always)]
+    pub fn of_frame(&self, at: u32, length: usize, hz: Ticks, now: Ticks) -> Option<u32> {
+        let takes_frames = self.renewed.get() >> 32 != 0;
+        let interface = self.leads(at, length)?;
+        (takes_frames && self.age(hz, now) == Age::Fresh).then_some(interface)
+    }
+
+    /// Where it leads what comes in by `at` and has this length, however old it is.
+    #[inline(always)]
+    fn leads(&self, at: u32, length: usize) -> Option<u32> {
+        let interfaces = self.interfaces.get();
+        let mtu = (self.link_and_mtu.get() >> 32) as usize;
+        if interfaces as u32 == 0 || (interfaces >> 32) as u32 != at || length > mtu {
+            return None;
         }
         Some(interfaces as u32)
     }
@@ -108,10 +136,15 @@ impl Way {
         self.interfaces.get() as u32 != 0 && elapsed(now, self.renewed.get()) < hz.0 / 8
     }
 
-    /// A packet that had come in by `came_in` has come through the stack and goes out by `interface`
-    /// with this link header, where a network packet may be `mtu` bytes long.
+    /// A packet that had come in by `came_in` has come through the stack and goes out by `exit` with this
+    /// link header.
     #[inline(always)]
-    pub fn learn(&self, came_in: u32, interface: u32, header: Header, mtu: u32, now: Ticks) {
+    pub fn learn(&self, came_in: u32, exit: Exit, header: Header, now: Ticks) {
+        let Exit {
+            interface,
+            mtu,
+            takes_frames,
+        } = exit;
         let interfaces = u64::from(interface) | u64::from(came_in) << 32;
         let link_and_mtu = u64::from(header.second) | u64::from(mtu) << 32;
         for (cell, value) in [
@@ -123,7 +156,8 @@ impl Way {
                 cell.set(value);
             }
         }
-        self.renewed.set(now.0 & LOW);
+        self.renewed
+            .set(now.0 & LOW | u64::from(takes_frames) << 32);
     }
 
     /// There is no way any more.
@@ -243,8 +277,16 @@ mod tests {
 
     fn learnt(at: u64) -> Way {
         let way = Way::default();
-        way.learn(2, 7, HEADER, 1500, Ticks(at));
+        way.learn(2, exit(true), HEADER, Ticks(at));
         way
+    }
+
+    fn exit(takes_frames: bool) -> Exit {
+        Exit {
+            interface: 7,
+            mtu: 1500,
+            takes_frames,
+        }
     }
 
     #[test]
@@ -260,9 +302,24 @@ mod tests {
             assert!(through.eq([80, 90, 100, 110, 120, 130]));
             assert_eq!(asked(140), None);
             assert_eq!(asked(141), None);
-            way.learn(2, 7, HEADER, 1500, Ticks(start + 141));
+            way.learn(2, exit(false), HEADER, Ticks(start + 141));
             assert_eq!(asked(142), Some(7));
         }
+    }
+
+    #[test]
+    fn frames_take_it_while_it_is_fresh_and_change_nothing() {
+        let way = learnt(1_000);
+        let before = way.record();
+        let asked = |at, length, ticks: u64| way.of_frame(at, length, HZ, Ticks(1_000 + ticks));
+        assert_eq!(asked(2, 1500, 79), Some(7));
+        for (at, length, ticks) in [(2, 1500, 80), (2, 1500, 140), (2, 1501, 1), (3, 1500, 1)] {
+            assert_eq!(asked(at, length, ticks), None);
+        }
+        assert_eq!(way.record(), before);
+        way.learn(2, exit(false), HEADER, Ticks(1_001));
+        assert_eq!(asked(2, 1500, 1), None);
+        assert_eq!(Way::default().of_frame(0, 0, HZ, Ticks(0)), None);
     }
 
     #[test]

@@ -21,9 +21,10 @@ mod skb;
 mod socket;
 mod steps;
 mod tables;
+mod xdp;
 
-use aya_ebpf::macros::classifier;
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::macros::{classifier, xdp as xdp_program};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use portnat_common::settings::SWEPT_AT_ONCE;
 use portnat_common::wire::ethernet;
 use portnat_common::{Family, V4, V6};
@@ -80,6 +81,21 @@ pub(crate) fn nat_in_l3(ctx: TcContext) -> i32 {
 #[classifier]
 pub(crate) fn uplink_out_l3(ctx: TcContext) -> i32 {
     run::run::<Outside<0>>(&ctx)
+}
+
+/// In by an uplink, before the host has made packets of what comes. What is not sent on by this meets
+/// `nat_in` as it was.
+#[xdp_program(frags)]
+pub(crate) fn uplink_xdp(ctx: XdpContext) -> u32 {
+    xdp::run(&ctx)
+}
+
+/// The same in front of the host's stack (generic XDP), which hands over all of a packet in one buffer.
+/// For a program that takes several, newer kernels copy most packets, and `nat_in` does not find its
+/// way in the copy (seen on 6.18).
+#[xdp_program]
+pub(crate) fn uplink_xdp_generic(ctx: XdpContext) -> u32 {
+    xdp::run(&ctx)
 }
 
 /// The datapath's clock. Never attached: userspace runs it to learn what time it is for the flows.

@@ -132,6 +132,20 @@ pub(crate) static ALLOWANCE: PerCpuArray<Allowance> = PerCpuArray::with_max_entr
 pub(crate) static TOTALS: HashMap<u32, Total> =
     HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 
+/// By interface index: until when it takes frames of which the host has made no packets, in ticks.
+#[map]
+pub(crate) static FRAME_PORTS: HashMap<u32, u64> =
+    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// By the index of an uplink: its Ethernet address, in memory order, behind which are zeroes.
+#[map]
+pub(crate) static UPLINK_ADDRESSES: HashMap<u32, u64> =
+    HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// How many frames went to their containers before the host had made packets of them.
+#[map]
+pub(crate) static ACCELERATED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// The flows that a CPU is just about to revive or remove, by their identities. A CPU has one at
 /// most.
 #[map]

@@ -76,7 +76,7 @@ fn mark(ctx: &TcContext) {
 
 /// The interface that a packet was told to go by.
 #[inline(always)]
-fn way_out() -> u32 {
+pub(crate) fn way_out() -> u32 {
     passing().map_or(0, |passing| passing.interface())
 }
 

@@ -16,10 +16,10 @@ use portnat_common::{
 };
 
 use crate::maps::{
-    CLAIMS, CONTAINERS4, CONTAINERS6, EGRESS4, EGRESS6, FLOWS4, FLOWS6, FULL, HALF_OTHER4,
-    HALF_OTHER6, HALF_TCP4, HALF_TCP6, INSIDE, LOCAL4, LOCAL6, MAPPINGS4, MAPPINGS6, OPENING4,
-    OPENING6, OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6, QUEUED,
-    SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, TOTALS, WITHHELD,
+    CLAIMS, CONTAINERS4, CONTAINERS6, EGRESS4, EGRESS6, FLOWS4, FLOWS6, FRAME_PORTS, FULL,
+    HALF_OTHER4, HALF_OTHER6, HALF_TCP4, HALF_TCP6, INSIDE, LOCAL4, LOCAL6, MAPPINGS4, MAPPINGS6,
+    OPENING4, OPENING6, OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6,
+    QUEUED, SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, TOTALS, WITHHELD,
 };
 use crate::{across, socket};
 
@@ -60,6 +60,13 @@ impl Maps {
 pub(crate) fn ticks() -> Ticks {
     // SAFETY: the helper has no requirements; the JIT makes it a load.
     Ticks(unsafe { bpf_jiffies64() })
+}
+
+/// Whether a port is published on any address.
+#[inline(always)]
+pub(crate) fn is_published(protocol: u8, port: u16) -> bool {
+    let (word, bit) = bitmap_position(protocol, port);
+    PORTS.get(word).is_some_and(|bits| bits & bit != 0)
 }
 
 /// Counts what goes into a family's queue and comes out.
@@ -125,6 +132,9 @@ unsafe fn add(sum: *mut u64, value: u64) {
 pub(crate) trait Mapped: Family {
     /// Where this CPU's opening lies.
     fn opening() -> Option<*mut Opening<Self::Address>>;
+
+    /// The confirmed flow under a key.
+    fn confirmed(key: &Tuple<Self::Address>) -> Option<&'static Flow>;
 }
 
 macro_rules! family {
@@ -133,6 +143,13 @@ macro_rules! family {
             #[inline(always)]
             fn opening() -> Option<*mut Opening<$address>> {
                 $opening.get_ptr_mut(0)
+            }
+
+            #[inline(always)]
+            fn confirmed(key: &Tuple<$address>) -> Option<&'static Flow> {
+                // SAFETY: a record and a flow differ in their cells only, which are transparent.
+                // An entry that is removed meanwhile stays readable: the maps are preallocated.
+                Some(unsafe { &*$flows.get_ptr(key)?.cast::<Flow>() })
             }
         }
 
@@ -145,12 +162,11 @@ macro_rules! family {
             #[inline(always)]
             fn flow(&self, table: Table, key: &Tuple<$address>) -> Option<&Flow> {
                 let record = match table {
-                    Table::Confirmed => $flows.get_ptr(key)?,
+                    Table::Confirmed => return <$family>::confirmed(key),
                     Table::HalfOpen if key.protocol == protocol::TCP => $half_tcp.get_ptr(key)?,
                     Table::HalfOpen => $half_other.get_ptr(key)?,
                 };
-                // SAFETY: a record and a flow differ in their cells only, which are transparent.
-                // An entry that is removed meanwhile stays readable: the maps are preallocated.
+                // SAFETY: as in `confirmed`.
                 Some(unsafe { &*record.cast::<Flow>() })
             }
 
@@ -316,8 +332,7 @@ macro_rules! family {
 
             #[inline(always)]
             fn port_is_published(&self, protocol: u8, port: u16) -> bool {
-                let (word, bit) = bitmap_position(protocol, port);
-                PORTS.get(word).is_some_and(|bits| bits & bit != 0)
+                is_published(protocol, port)
             }
 
             #[inline(always)]
@@ -354,6 +369,13 @@ macro_rules! family {
             fn is_for_us(&self) -> bool {
                 // SAFETY: as above. PACKET_HOST.
                 unsafe { (*self.skb).pkt_type == 0 }
+            }
+
+            #[inline(always)]
+            fn takes_frames_until(&self, interface: u32) -> Ticks {
+                // SAFETY: as for `published`; a value that is replaced is replaced whole.
+                let until = unsafe { FRAME_PORTS.get(interface) };
+                Ticks(until.copied().unwrap_or_default())
             }
 
             #[inline(always)]

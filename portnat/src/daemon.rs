@@ -4,6 +4,8 @@
 mod adopt;
 mod answer;
 pub mod cleanup;
+mod frames;
+mod refusals;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use portnat_common::{DropReason, Lifetimes, Settings};
+use portnat_common::{Lifetimes, Settings};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
@@ -27,6 +29,8 @@ use crate::net::{
 use crate::report::Report;
 use crate::spec::PublishSpec;
 use adopt::Adoption;
+use frames::Receivers;
+use refusals::Refused;
 
 /// How often flows whose time is over are swept out, beside what flows that begin do.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -37,20 +41,6 @@ const LOOK_FOR_CONNTRACK_EVERY: Duration = Duration::from_secs(2);
 
 /// How long the host's changes are gathered: a router's table can change a thousand times a second.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
-
-/// Why flows are refused that an option would let pass.
-const REFUSALS: [(DropReason, &str, &str); 2] = [
-    (
-        DropReason::FlowTableFull,
-        "the flow table is full",
-        "--max-flows",
-    ),
-    (
-        DropReason::ContainerLimit,
-        "a container has too many flows",
-        "--max-flows-per-container",
-    ),
-];
 
 /// What `portnat run` is told.
 #[derive(Clone, Debug)]
@@ -85,12 +75,13 @@ pub struct Daemon {
     watcher: Watcher,
     handle: rtnetlink::Handle,
     uplink_bridges: UplinkBridges,
+    receivers: Receivers,
     /// The ports that are not to be handed out.
     reserved: Vec<(u16, u16)>,
     /// Whether there was no uplink at the last look.
     alone: bool,
-    /// How many packets were dropped at the last round for each of [`REFUSALS`], and when that was.
-    refused: ([u64; REFUSALS.len()], Instant),
+    /// What was refused at the last round.
+    refused: Refused,
     /// What could not be done at the last look.
     complaints: Vec<String>,
     /// By the indices of the uplinks that were reported as attached, what they masquerade as.
@@ -142,9 +133,11 @@ impl Daemon {
         for timeout in &config.timeouts {
             timeout.apply(&mut settings.lifetimes, hz.into());
         }
+        let mut load = config.load;
+        load.xdp = frames::mode(load.xdp, intent.fast)?;
         let datapath = match adoption.keep.take() {
-            Some(keep) => Datapath::take_over(&config.load, &settings, keep)?,
-            None => Datapath::load(&config.load, &settings)?,
+            Some(keep) => Datapath::take_over(&load, &settings, keep)?,
+            None => Datapath::load(&load, &settings)?,
         };
         // Whoever asks before the loop runs waits for it.
         let (server, requests) = match socket.map(Server::start).transpose()? {
@@ -160,9 +153,10 @@ impl Daemon {
             watcher,
             handle,
             uplink_bridges: UplinkBridges::default(),
+            receivers: Receivers::new(load.xdp),
             reserved: Vec::new(),
             alone: false,
-            refused: ([0; REFUSALS.len()], Instant::now()),
+            refused: refusals::none(),
             complaints: Vec::new(),
             reported: BTreeMap::new(),
             server,
@@ -219,8 +213,12 @@ impl Daemon {
                     next_look = Instant::now() + LOOK_AGAIN_AFTER;
                 }
                 Some(request) = self.requests.recv() => self.answer(request),
-                _ = track.tick() => self.look_for_conntrack(),
+                _ = track.tick() => {
+                    self.look_for_conntrack();
+                    self.lease_frames().await;
+                }
                 _ = sweep.tick() => {
+                    self.receivers.try_again();
                     // Also what announces nothing: a sysctl that somebody has set back.
                     self.follow().await;
                     self.warn_of_refusals();
@@ -255,7 +253,11 @@ impl Daemon {
             warn!("reading drops: {error}");
             Vec::new()
         });
-        Report::new(&self.intent.published, &totals, &drops)
+        let accelerated = self.datapath.accelerated().unwrap_or_else(|error| {
+            warn!("reading what XDP did: {error}");
+            0
+        });
+        Report::new(&self.intent.published, &totals, &drops, accelerated)
     }
 
     /// Brings the datapath in step with the host as it is now. What fails now is tried again at the
@@ -324,6 +326,8 @@ impl Daemon {
         complaints.extend(attached.failed.iter().map(ToString::to_string));
         self.remove_qdiscs(attached.qdiscs).await;
         self.report_uplinks(&desired);
+        self.receivers.see(&host);
+        self.lease_frames().await;
         Ok(complaints)
     }
 
@@ -347,6 +351,7 @@ impl Daemon {
         let detached = self.datapath.detach_all();
         self.unpin();
         self.remove_qdiscs(detached.qdiscs).await;
+        self.restore_far_ends().await;
         if let Err(error) = self.sysctls.restore() {
             warn!("{error}");
         }
@@ -357,26 +362,6 @@ impl Daemon {
             if let Err(error) = remove_clsact(&self.handle, index).await {
                 warn!("{error}");
             }
-        }
-    }
-
-    /// Says at each round and at the end that flows were refused for want of room.
-    fn warn_of_refusals(&mut self) {
-        let drops = self.datapath.drops().unwrap_or_default();
-        let (refused, looked) = &mut self.refused;
-        let seconds = looked.elapsed().as_secs().max(1);
-        *looked = Instant::now();
-        for ((reason, why, option), known) in REFUSALS.iter().zip(refused) {
-            let found = drops.iter().find(|(found, _)| found == reason);
-            let refused = found.map_or(0, |(_, packets)| *packets);
-            let since = refused - (*known).min(refused);
-            if since > 0 {
-                warn!(
-                    "{why}: {since} packets of new flows were refused in the last {seconds} s: a \
-                     larger {option} takes more"
-                );
-            }
-            *known = refused;
         }
     }
 

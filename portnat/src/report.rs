@@ -20,6 +20,9 @@ pub struct Report {
     pub ports: Vec<PortReport>,
     /// Dropped packets by reason.
     pub dropped: BTreeMap<String, u64>,
+    /// Packets that went to their containers before the host's stack had them (XDP).
+    #[serde(default)]
+    pub accelerated: u64,
 }
 
 /// A published port and what came through it.
@@ -47,6 +50,7 @@ impl Report {
         published: &[PublishedPort],
         totals: &BTreeMap<u32, PortTotals>,
         drops: &[(DropReason, u64)],
+        accelerated: u64,
     ) -> Self {
         let port = |port: &PublishedPort| PortReport {
             address: port.address,
@@ -62,6 +66,7 @@ impl Report {
                 .iter()
                 .map(|(reason, packets)| (reason.to_string(), *packets))
                 .collect(),
+            accelerated,
         }
     }
 }
@@ -103,6 +108,9 @@ impl fmt::Display for Report {
         for (reason, packets) in &self.dropped {
             write!(f, "\ndropped {packets} ({reason})")?;
         }
+        if self.accelerated > 0 {
+            write!(f, "\naccelerated {} (XDP)", self.accelerated)?;
+        }
         Ok(())
     }
 }
@@ -130,7 +138,12 @@ mod tests {
                 ..Default::default()
             },
         };
-        Report::new(&[port], &[(1, totals)].into(), &[(DropReason::Fragment, 3)])
+        Report::new(
+            &[port],
+            &[(1, totals)].into(),
+            &[(DropReason::Fragment, 3)],
+            2,
+        )
     }
 
     #[test]
@@ -143,7 +156,7 @@ mod tests {
         );
         let end = lines[0].find("PACKETS IN").expect("a heading") + "PACKETS IN".len();
         assert_eq!(&lines[1][end - 1..end], "6", "{text}");
-        assert_eq!(lines[2], "dropped 3 (fragment)");
+        assert_eq!(lines[2..], ["dropped 3 (fragment)", "accelerated 2 (XDP)"]);
     }
 
     /// Scripts rely on it: a field may come, none may go.
@@ -154,7 +167,7 @@ mod tests {
             json,
             r#"{"ports":[{"address":"0.0.0.0","port":8080,"protocol":"tcp","#.to_owned()
                 + r#""target":"172.17.0.2","target_port":80,"flows":1,"packets_in":6,"#
-                + r#""bytes_in":400,"packets_out":0,"bytes_out":0}],"dropped":{"fragment":3}}"#
+                + r#""bytes_in":400,"packets_out":0,"bytes_out":0}],"dropped":{"fragment":3},"accelerated":2}"#
         );
         let read: Report = serde_json::from_str(&json).expect("our own JSON");
         assert_eq!(read, report());

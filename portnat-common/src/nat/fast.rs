@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
-use crate::way::{Header, port_number};
+use crate::way::{Exit, Header, port_number};
 use crate::wire::protocol;
 
 use super::life::{state, twin_of};
@@ -39,16 +39,31 @@ pub(super) fn deliver<F: Family, P: Packet, T: Tables<F>>(
     let known = (network, transport, flow);
     let at = tables.interface();
     let interface = may_pass::<F, P, T>(packet, sight, tables, settings, known, at)?;
+    Some(hand_over::<F, P>(
+        packet, sight, transport, key, flow, interface,
+    ))
+}
+
+/// A packet is translated and goes to its container by the interface of its way.
+#[inline(always)]
+pub(super) fn hand_over<F: Family, P: Packet>(
+    packet: &mut P,
+    sight: Sight,
+    transport: &Transport,
+    key: &Tuple<F::Address>,
+    flow: &Flow,
+    interface: u32,
+) -> Verdict {
     let translation = &flow.translation;
     let done = match rewrite::<F, P>(packet, sight.l3, key, transport, translation, interface) {
         Verdict::Redirect => hop::<F, P>(packet, sight.l3, flow),
         _ => None,
     };
-    Some(match done {
+    match done {
         Some(()) => Verdict::Deliver,
         // It is altered by half.
         None => Verdict::Drop(DropReason::Unwritable),
-    })
+    }
 }
 
 /// A container's packet goes out, if it may, and gets its translation there. `None` leaves it to the
@@ -96,19 +111,34 @@ fn may_pass<F: Family, P: Packet, T: Tables<F>>(
     (network, transport, flow): (&Network<F::Address>, &Transport, &Flow),
     at: u32,
 ) -> Option<u32> {
+    let length = length_if_plain::<F, P>(packet, sight, settings, network, transport)?;
+    if tables.is_tagged() {
+        return None;
+    }
+    flow.way.of_packet(at, length, settings.hz, tables.now())
+}
+
+/// How long a packet is from its network header on, in bytes, or each that is to be made of it; if it is
+/// one of many and has hops left.
+#[inline(always)]
+pub(super) fn length_if_plain<F: Family, P: Packet>(
+    packet: &P,
+    sight: Sight,
+    settings: &Settings,
+    network: &Network<F::Address>,
+    transport: &Transport,
+) -> Option<usize> {
     if settings.fast == 0
         || !is_plain::<F>(sight, network, transport)
-        || tables.is_tagged()
         || F::hops(packet, sight.l3)? <= 1
     {
         return None;
     }
     // What lies behind the network packet is cut off by the stack, and goes along past it.
-    let length = match packet.segment() {
+    Some(match packet.segment() {
         0 => packet.len().wrapping_sub(sight.l3),
         _ => Length::of(packet, sight.l3, network).longest(packet),
-    };
-    flow.way.of_packet(at, length, settings.hz, tables.now())
+    })
 }
 
 /// Whether a packet is one of many: data, and no more than an acknowledgement, in a header without
@@ -151,7 +181,7 @@ pub(super) fn arrive_outside<F: Family, P: Packet, T: Tables<F>>(
     }
     let twin = twin_of::<F, T>(tables, Table::Confirmed, key, flow);
     if is_established(key.protocol, flow, twin) {
-        learn::<F, P, T>(packet, tables, flow, flow.way.port());
+        learn::<F, P, T>(packet, tables, flow, flow.way.port(), false);
     }
 }
 
@@ -210,7 +240,9 @@ pub fn arrive_inside<F: Family, P: Packet, T: Tables<F>>(
     if !flow.way.is_known(settings.hz, tables.now())
         && is_established(answers.protocol, flow, Some(twin))
     {
-        learn::<F, P, T>(packet, tables, flow, came_in);
+        let until = tables.takes_frames_until(tables.interface());
+        let takes_frames = tables.now() < until;
+        learn::<F, P, T>(packet, tables, flow, came_in, takes_frames);
     }
     Some(())
 }
@@ -232,13 +264,17 @@ fn learn<F: Family, P: Packet, T: Tables<F>>(
     tables: &T,
     flow: &Flow,
     came_in: u32,
+    takes_frames: bool,
 ) -> Option<()> {
     let first: u64 = packet.read(0)?;
     let second: u32 = packet.read(size_of_val(&first))?;
     let interface = tables.interface();
-    let mtu = packet.mtu(interface)? as u32;
+    let exit = Exit {
+        interface,
+        mtu: packet.mtu(interface)? as u32,
+        takes_frames,
+    };
     let header = Header { first, second };
-    flow.way
-        .learn(came_in, interface, header, mtu, tables.now());
+    flow.way.learn(came_in, exit, header, tables.now());
     Some(())
 }

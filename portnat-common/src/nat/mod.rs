@@ -9,6 +9,7 @@
 //! because each is a function of its own to the kernel, with a stack of its own, and because the first
 //! is all that most packets ever meet.
 
+mod accelerate;
 mod across;
 mod across_error;
 mod error;
@@ -26,6 +27,7 @@ mod settle;
 mod sweep;
 mod track;
 
+pub use accelerate::{Glance, accelerate};
 pub use across::{answer, convert_v4, convert_v6};
 pub use across_error::{error_v4, error_v6};
 pub use error::error;
@@ -93,7 +95,8 @@ pub struct Sight {
     /// Where the network header lies, in bytes.
     pub l3: usize,
     /// Whether the packet came in by an interface, or goes from the host to itself. Of what the host
-    /// sends itself only its ICMP errors are looked at: they quote packets in translation.
+    /// sends itself only its ICMP errors are looked at, which quote packets in translation, and what it
+    /// sends in a container's name.
     pub forwarded: bool,
 }
 
@@ -173,14 +176,15 @@ fn look<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
     let Some(network) = F::network(packet, sight.l3) else {
         return PASS;
     };
-    if !sight.forwarded && network.protocol != F::ICMP {
+    let forwarded = is_forwarded::<F, T>(tables, sight, &network);
+    if !forwarded && network.protocol != F::ICMP {
         return PASS;
     }
     if network.fragment != Fragment::Whole {
         return Next::Fragment;
     }
     let transport = match Transport::read::<F, P>(packet, &network) {
-        Ok(_) if !sight.forwarded => return PASS,
+        Ok(_) if !forwarded => return PASS,
         Ok(transport) => transport,
         Err(Untranslatable::Error) => return Next::Error,
         Err(_) if sight.hook == Hook::In => return Next::Done(leave::<F, T>(tables, &network)),
@@ -248,6 +252,20 @@ fn meet<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
         }
         _ => Next::Unknown,
     }
+}
+
+/// Whether a packet is to be seen as a forwarded one. That is also what the host sends to the outside in
+/// a container's name, as a firewall's refusal (`reject with tcp reset`).
+#[inline(always)]
+fn is_forwarded<F: Family, T: Tables<F>>(
+    tables: &T,
+    sight: Sight,
+    network: &Network<F::Address>,
+) -> bool {
+    sight.forwarded
+        || sight.hook == Hook::Outside
+            && tables.subnet(&network.src).is_some()
+            && !tables.is_local(&network.src)
 }
 
 /// A packet of a flow gets its translation. A later fragment has no more than addresses.

@@ -20,7 +20,7 @@ use super::opening::{
 use super::reserve::{self, keep_port, search_port};
 use super::rewrite::rewrite;
 use super::settle::{Before, settle};
-use super::{Hook, Length, Sight, find_published, fits, is_hairpin, leave, told_mtu};
+use super::{Hook, Length, Sight, find_published, fits, is_forwarded, is_hairpin, leave, told_mtu};
 
 /// Begins a flow where the packet asks for a published port or is to be masqueraded: [`plan`],
 /// [`map`], [`make`], [`search`], [`complete`] and [`finish`].
@@ -47,9 +47,12 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
     tables: &T,
     opening: &mut Opening<F::Address>,
 ) -> Option<Verdict> {
-    let (Some(mut network), true) = (F::network(packet, sight.l3), sight.forwarded) else {
+    let Some(mut network) = F::network(packet, sight.l3) else {
         return Some(Verdict::Pass);
     };
+    if !is_forwarded::<F, T>(tables, sight, &network) {
+        return Some(Verdict::Pass);
+    }
     let mut transport = match Transport::read::<F, P>(packet, &network) {
         Ok(transport) => transport,
         Err(why) => return Some(untranslatable(tables, sight.hook, &network, reason(why))),

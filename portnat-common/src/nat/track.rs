@@ -5,7 +5,7 @@ use crate::conntrack::{self, DEAD};
 use crate::family::Family;
 use crate::flow::{Direction, Flow, NO_PORT};
 use crate::headers::Transport;
-use crate::settings::Settings;
+use crate::settings::{Settings, Ticks};
 use crate::tables::{Table, Tables};
 use crate::tuple::Tuple;
 
@@ -62,6 +62,29 @@ pub(super) fn track<F: Family, T: Tables<F>>(
     let observed = transport.signals.observed();
     if seen | observed != seen {
         flow.seen.set(seen | observed);
+    }
+    flow.count(bytes);
+    true
+}
+
+/// As [`track`] with a packet of which there is nothing to do but to count it. `false` if there is more;
+/// nothing is counted then.
+#[inline(always)]
+pub(super) fn count_only(
+    settings: &Settings,
+    transport: &Transport,
+    flow: &Flow,
+    bytes: u64,
+    now: Ticks,
+) -> bool {
+    let seen = flow.seen.get();
+    let observed = transport.signals.observed();
+    if seen & DEAD != 0
+        || seen | observed != seen
+        || transport.signals.opens()
+        || flow.idle(now) >= settings.hz
+    {
+        return false;
     }
     flow.count(bytes);
     true

@@ -11,38 +11,38 @@ use crate::support::packet::{Packet, packet};
 use crate::support::world::{HZ, Hosts, TestFamily, World, World6};
 
 /// The addresses of a flow of either family.
-struct Ends {
-    client: &'static str,
-    host: &'static str,
-    target: &'static str,
+pub(crate) struct Ends {
+    pub(crate) client: &'static str,
+    pub(crate) host: &'static str,
+    pub(crate) target: &'static str,
 }
 
-const V4_ENDS: Ends = Ends {
+pub(crate) const V4_ENDS: Ends = Ends {
     client: "198.51.100.7:40000",
     host: "192.0.2.1:8080",
     target: "172.17.0.2:80",
 };
-const V6_ENDS: Ends = Ends {
+pub(crate) const V6_ENDS: Ends = Ends {
     client: "[2001:db8:7::7]:40000",
     host: "[2001:db8:1::1]:8080",
     target: "[fd00:17::2]:80",
 };
 
 /// The link headers of what leaves the stack.
-const INSIDE: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+pub(crate) const INSIDE: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
 const OUTSIDE: [u8; 12] = [6, 0, 0, 0, 0, 2, 6, 0, 0, 0, 0, 1];
 
 /// A host on which packets may go past the stack.
-struct Scene<F: TestFamily> {
-    world: Hosts<F>,
-    ends: Ends,
+pub(crate) struct Scene<F: TestFamily> {
+    pub(crate) world: Hosts<F>,
+    pub(crate) ends: Ends,
 }
 
 impl<F: TestFamily> Scene<F>
 where
     Hosts<F>: Tables<F>,
 {
-    fn new(world: Hosts<F>, ends: Ends) -> Self {
+    pub(crate) fn new(world: Hosts<F>, ends: Ends) -> Self {
         let mut world = [protocol::TCP, protocol::UDP, protocol::SCTP]
             .into_iter()
             .fold(world, |world, number| {
@@ -58,7 +58,7 @@ where
     }
 
     /// A packet of the client's, as it comes in.
-    fn request(&self, carries: Carries) -> Packet {
+    pub(crate) fn request(&self, carries: Carries) -> Packet {
         packet(carries, self.ends.client, self.ends.host)
     }
 
@@ -67,7 +67,7 @@ where
         packet(carries, self.ends.target, self.ends.client)
     }
 
-    fn see(&self, hook: Hook, at: u32, came_in: u32) -> Sight {
+    pub(crate) fn see(&self, hook: Hook, at: u32, came_in: u32) -> Sight {
         self.world.interface.set(at);
         self.world.came_in.set(came_in);
         Sight {
@@ -78,7 +78,7 @@ where
     }
 
     /// A packet comes in from outside.
-    fn come_in(&self, at: u32, packet: &Packet) -> (Verdict, Carrier) {
+    pub(crate) fn come_in(&self, at: u32, packet: &Packet) -> (Verdict, Carrier) {
         let sight = self.see(Hook::In, at, at);
         let mut carrier = Carrier::of(packet.frame());
         let verdict = nat::process::<F, _, _>(&mut carrier, sight, &self.world);
@@ -86,7 +86,7 @@ where
     }
 
     /// A translated packet of the client's leaves the stack for the container.
-    fn arrive(&self, packet: &Packet) {
+    pub(crate) fn arrive(&self, packet: &Packet) {
         self.arrive_at(World::PORT, World::UPLINK, packet);
     }
 
@@ -119,21 +119,21 @@ where
     }
 
     /// A packet of the client's goes all the way through the stack, if it is translated.
-    fn through(&self, carries: Carries) {
+    pub(crate) fn through(&self, carries: Carries) {
         let request = self.request(carries);
         assert_eq!(self.come_in(World::UPLINK, &request).0, Verdict::Translated);
         self.arrive(&request);
     }
 
     /// And one of the target's.
-    fn back(&self, carries: Carries) {
+    pub(crate) fn back(&self, carries: Carries) {
         let reply = self.reply(carries);
         assert_eq!(self.send(&reply).0, None);
         assert_eq!(self.leave(World::BRIDGE, &reply), Verdict::Translated);
     }
 
     /// A flow whose ways are both known.
-    fn establish(&self, number: u8) {
+    pub(crate) fn establish(&self, number: u8) {
         let (first, answer, data) = match number {
             protocol::TCP => (Tcp(SYN), Tcp(SYN_ACK), Tcp(ACK)),
             protocol::SCTP => (Sctp(1), Sctp(2), Sctp(0)),
@@ -155,7 +155,7 @@ fn sent(next: Next) -> Option<Verdict> {
 }
 
 /// The frame after a hop, behind another link header.
-fn hopped(packet: &Packet, link: [u8; 12]) -> Vec<u8> {
+pub(crate) fn hopped(packet: &Packet, link: [u8; 12]) -> Vec<u8> {
     let mut frame = packet.frame();
     frame[..12].copy_from_slice(&link);
     if packet.src.is_ipv4() {

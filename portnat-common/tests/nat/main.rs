@@ -1,5 +1,6 @@
 //! The NAT over plain memory: named packets one by one, and what holds for any.
 
+mod accelerate;
 mod across;
 mod answers;
 mod carrier;
@@ -14,6 +15,7 @@ mod limits;
 mod local;
 mod mappings;
 mod model;
+mod own;
 mod ports;
 mod properties;
 mod races;

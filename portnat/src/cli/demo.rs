@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::privileges;
 use crate::daemon::{Config, Daemon};
-use crate::datapath::{AttachMode, LoadOptions, UdpMapping};
+use crate::datapath::{AttachMode, LoadOptions, UdpMapping, XdpMode};
 use crate::lab::{Lab, Namespace, Server, probe};
 use crate::model::{FastPath, Intent};
 use crate::report::Report;
@@ -123,6 +123,7 @@ impl HostDaemon {
                 udp_mapping: UdpMapping::default(),
                 mark: None,
                 attach: AttachMode::Auto,
+                xdp: XdpMode::Off,
                 trace: false,
             },
             socket: None,

@@ -14,7 +14,7 @@ use super::cleanup::PinDirArg;
 use super::privileges;
 use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon};
-use crate::datapath::{AttachMode, LoadOptions, UdpMapping};
+use crate::datapath::{AttachMode, LoadOptions, UdpMapping, XdpMode};
 use crate::model::{FastPath, Intent, Mark, Timeout};
 use crate::report::Report;
 use crate::spec::PublishSpec;
@@ -83,6 +83,11 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t)]
     attach: AttachMode,
 
+    /// Whether packets of established flows from outside go to their containers before the host's
+    /// stack has them (Linux 6.3). Beside --fast-path only.
+    #[arg(long, value_enum, default_value_t)]
+    xdp: XdpMode,
+
     /// Leave everything as it is when this ends, however it ends, for the next one to go on with; `portnat
     /// cleanup` takes it away.
     #[arg(long)]
@@ -122,6 +127,7 @@ impl Args {
                 udp_mapping: self.udp_mapping,
                 mark: self.mark,
                 attach: self.attach,
+                xdp: self.xdp,
                 trace: self.trace,
             },
             socket: Some(self.socket.socket),

@@ -49,6 +49,8 @@ pub struct Look {
     pub ended: BTreeMap<u32, PortTotals>,
     /// Dropped packets by reason.
     pub drops: Vec<(DropReason, u64)>,
+    /// Packets that went to their containers by XDP.
+    pub accelerated: u64,
     /// The flow tables.
     pub flows: FlowReader,
     /// The time.

@@ -109,9 +109,12 @@ impl Desk {
         let mut attempts = ATTEMPTS;
         loop {
             let (report, ended) = beside(&place, move |go_on| {
+                let Look {
+                    published, drops, ..
+                } = &look;
                 let report = look
                     .totals(go_on)
-                    .map(|totals| line(&Report::new(&look.published, &totals, &look.drops)));
+                    .map(|totals| line(&Report::new(published, &totals, drops, look.accelerated)));
                 (report, look.ended)
             })
             .await?;

@@ -24,6 +24,7 @@ impl Daemon {
             published: self.intent.published.clone(),
             ended: self.datapath.ended()?,
             drops: self.datapath.drops()?,
+            accelerated: self.datapath.accelerated()?,
             flows: self.datapath.flow_reader()?,
             now: self.datapath.now()?,
             hz: ticks_per_second(),

@@ -18,7 +18,7 @@ use nix::net::if_::if_indextoname;
 use super::error::{DatapathError, errno};
 use super::left::FoundLink;
 use super::load::Datapath;
-use super::pins::remove_file;
+use super::pins::{Place, Spot, remove_file};
 use crate::model::{Interface, Role};
 use crate::net::LinkLayer;
 
@@ -96,10 +96,24 @@ pub(super) struct Attachment {
     hold: Hold,
 }
 
+/// A link, which ends when this is dropped, unless it is pinned.
+pub(super) struct HeldLink {
+    link: FdLink,
+    pin: Option<PathBuf>,
+}
+
+impl HeldLink {
+    /// Ends it.
+    pub(super) fn end(self) -> io::Result<()> {
+        drop(self.link);
+        self.pin.map_or(Ok(()), |pin| remove_file(&pin))
+    }
+}
+
 /// By what it is held there.
 enum Hold {
-    /// A TCX link, which ends when this is dropped and there is no pin.
-    Link(FdLink, Option<PathBuf>),
+    /// A TCX link.
+    Link(HeldLink),
     /// A clsact filter, which is removed when this is dropped.
     Filter(SchedClassifierLink),
     /// A clsact filter that is to outlive us.
@@ -130,7 +144,7 @@ impl Datapath {
         let hold = match attached {
             Ok(link) => {
                 self.remove_left_behind(index, name, hook);
-                self.hold(index, hook, link)?
+                Hold::Link(self.hold((index, Place::Tc(hook)), link)?)
             }
             // It went while we looked: the next look knows.
             Err(Some(error)) if errno(&error) == Some(ENODEV) => return Ok(()),
@@ -163,20 +177,26 @@ impl Datapath {
     }
 
     /// Pins a link that is to outlive us.
-    fn hold(&self, index: u32, hook: Hook, link: FdLink) -> Result<Hold, DatapathError> {
+    pub(super) fn hold(&self, spot: Spot, link: FdLink) -> Result<HeldLink, DatapathError> {
         let Some(pins) = self.keeping.pins() else {
-            return Ok(Hold::Link(link, None));
+            return Ok(HeldLink { link, pin: None });
         };
-        let path = pins.link((index, hook));
+        let path = pins.link(spot);
         // One that was taken over is pinned there.
         if path.exists() {
-            return Ok(Hold::Link(link, Some(path)));
+            return Ok(HeldLink {
+                link,
+                pin: Some(path),
+            });
         }
         let pinned = link.pin(&path).map_err(|error| DatapathError::Pins {
             path: path.clone(),
             reason: error.to_string(),
         })?;
-        Ok(Hold::Link(pinned.into(), Some(path)))
+        Ok(HeldLink {
+            link: pinned.into(),
+            pin: Some(path),
+        })
     }
 
     /// Puts a program in the place of the one that a link has; not a packet goes by in between.
@@ -213,7 +233,7 @@ impl Datapath {
         hook: Hook,
         program: &'static str,
     ) -> Result<FdLink, Option<ProgramError>> {
-        if let Some(found) = self.keeping.take_link((index, hook)) {
+        if let Some(found) = self.keeping.take_link((index, Place::Tc(hook))) {
             match self.replace(found, program) {
                 Ok(link) => {
                     self.keeping.adopted += 1;
@@ -223,7 +243,7 @@ impl Datapath {
                     tracing::warn!(
                         "taking over {program} at {interface}: {error}: it is attached anew"
                     );
-                    self.keeping.remove_link((index, hook));
+                    self.keeping.remove_link((index, Place::Tc(hook)));
                 }
             }
         }
@@ -279,11 +299,7 @@ impl Datapath {
             return;
         };
         let detached = match attachment.hold {
-            Hold::Link(link, pin) => {
-                drop(link);
-                pin.map_or(Ok(()), |pin| remove_file(&pin))
-                    .map_err(|error| error.to_string())
-            }
+            Hold::Link(link) => link.end().map_err(|error| error.to_string()),
             Hold::Filter(filter) => filter.detach().map_err(|error| error.to_string()),
             Hold::Staying => remove_filter(index, hook),
         };
@@ -305,8 +321,8 @@ impl Datapath {
     }
 }
 
-/// A link that is none of TCX.
-fn no_link(error: LinkError) -> ProgramError {
+/// A link that is of another kind than its pin says.
+pub(super) fn no_link(error: LinkError) -> ProgramError {
     ProgramError::IOError(io::Error::other(error))
 }
 

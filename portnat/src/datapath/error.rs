@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use aya::programs::ProgramError;
 use aya::programs::tc::TcError;
+use aya::programs::xdp::XdpError;
 
 /// Why the datapath could not be loaded, filled or attached.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +149,7 @@ pub(super) fn errno(error: &ProgramError) -> Option<i32> {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
         ProgramError::TcError(TcError::NetlinkError(error)) => error.raw_os_error(),
         ProgramError::TcError(TcError::IoError(error)) => error.raw_os_error(),
+        ProgramError::XdpError(XdpError::NetlinkError(error)) => error.raw_os_error(),
         ProgramError::NetlinkError(error) => error.raw_os_error(),
         _ => None,
     }

@@ -80,6 +80,22 @@ impl Datapath {
         Ok(flows)
     }
 
+    /// Puts a direction of a confirmed flow into the table, in place of what is there under its key.
+    /// What packets write there at the same moment is lost.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn put_flow<A: FlowTable>(
+        &mut self,
+        key: &Tuple<A>,
+        flow: &FlowRecord,
+    ) -> Result<(), DatapathError> {
+        let table = A::TABLES[0];
+        self.hash(table)?
+            .insert(Plain(*key), Plain(*flow), 0)
+            .map_err(|error| DatapathError::table(table, error))
+    }
+
     /// What came through each published port in flows that have ended or are half-open, by the
     /// port's id.
     ///

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::mem;
+use std::path::{Path, PathBuf};
 
 use aya::maps::PerCpuArray;
-use aya::programs::SchedClassifier;
+use aya::pin::PinError;
+use aya::programs::{SchedClassifier, Xdp};
+use aya_obj::programs::XdpAttachType;
 use nix::net::if_::if_nameindex;
 use tracing::{debug, info};
 
@@ -106,6 +109,8 @@ pub(super) struct Keeping {
     pins: Option<Pins>,
     /// Programs that were loaded by somebody else.
     programs: BTreeMap<String, SchedClassifier>,
+    /// The one of XDP among them.
+    pub(super) xdp: Option<Xdp>,
     /// Which programs these are, if some may be taken over.
     which: Option<String>,
     /// Links that were found and not taken over yet.
@@ -151,16 +156,46 @@ impl Keeping {
         if self.programs.contains_key(name) {
             return true;
         }
-        let pins = self.found.as_ref().or(self.pins.as_ref());
-        let (Some(pins), Some(which)) = (pins, &self.which) else {
-            return false;
-        };
-        let Ok(program) = SchedClassifier::from_pin(pins.programs(which).join(name)) else {
+        let program = self.program_pin(name).map(SchedClassifier::from_pin);
+        let Some(Ok(program)) = program else {
             return false;
         };
         debug!("program {name} was there");
         self.programs.insert(name.to_owned(), program);
         true
+    }
+}
+
+impl Keeping {
+    /// Where a program is pinned, or is to be.
+    fn program_pin(&self, name: &str) -> Option<PathBuf> {
+        let pins = self.found.as_ref().or(self.pins.as_ref())?;
+        Some(pins.programs(self.which.as_ref()?).join(name))
+    }
+
+    /// As [`Keeping::adopt_program`], of XDP.
+    pub(super) fn adopt_xdp(&mut self, name: &str) {
+        if self.xdp.is_none()
+            && let Some(path) = self.program_pin(name)
+        {
+            self.xdp = Xdp::from_pin(path, XdpAttachType::Interface).ok();
+        }
+    }
+
+    /// Pins a program that was just loaded, so that another process of the same binary need not load it.
+    pub(super) fn pin_program(
+        &self,
+        name: &str,
+        pin: impl FnOnce(&Path) -> Result<(), PinError>,
+    ) -> Result<(), DatapathError> {
+        let (true, Some(path)) = (self.persists(), self.program_pin(name)) else {
+            return Ok(());
+        };
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+        made.and_then(|()| remove_file(&path))
+            .map_err(|error| error.to_string())
+            .and_then(|()| pin(&path).map_err(|error| error.to_string()))
+            .map_err(|reason| DatapathError::Pins { path, reason })
     }
 }
 
@@ -193,6 +228,7 @@ impl Datapath {
             found: was_there.then(|| pins.clone()),
             pins: persist.then_some(pins),
             programs: BTreeMap::new(),
+            xdp: None,
             which,
             links: mem::take(&mut left.links),
             adopted: 0,
@@ -212,23 +248,6 @@ impl Datapath {
             }
         }
         Ok(())
-    }
-
-    /// Pins a program that was just loaded, so that another process of the same binary need not.
-    pub(super) fn pin_program(&mut self, name: &str) -> Result<(), DatapathError> {
-        let (Some(pins), Some(which)) = (self.keeping.pins(), &self.keeping.which) else {
-            return Ok(());
-        };
-        let directory = pins.programs(which);
-        let path = directory.join(name);
-        let failed = |reason: String| DatapathError::Pins {
-            path: path.clone(),
-            reason,
-        };
-        fs::create_dir_all(&directory).map_err(|error| failed(error.to_string()))?;
-        remove_file(&path).map_err(|error| failed(error.to_string()))?;
-        let pinned = self.program(name)?.pin(&path);
-        pinned.map_err(|error| failed(error.to_string()))
     }
 
     /// Ends the taking over, after tables and attachments are as they are to be: what is of no use any
@@ -262,7 +281,7 @@ impl Datapath {
     /// Removes clsact filters of ours where there is to be none: of a portnat that was killed and had
     /// other interfaces.
     fn remove_stray_filters(&mut self) {
-        let strays = remove_filters(|spot| !self.attachments.contains_key(spot));
+        let strays = remove_filters(|at| !self.attachments.contains_key(at));
         self.qdiscs.extend(strays);
     }
 
@@ -323,7 +342,7 @@ impl Pins {
 
 /// Removes clsact filters of ours from all places of which `which` says so. Returns the interface of
 /// each.
-fn remove_filters(which: impl Fn(&Spot) -> bool) -> Vec<u32> {
+fn remove_filters(which: impl Fn(&(u32, Hook)) -> bool) -> Vec<u32> {
     let mut removed = Vec::new();
     let interfaces = if_nameindex();
     for interface in interfaces.iter().flatten() {

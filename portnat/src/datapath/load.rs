@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
-use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TestRun, TestRunOptions};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use portnat_common::settings::IPV6_CHECKSUM_FLAG;
@@ -18,6 +18,7 @@ use super::left::Left;
 use super::migrate::Old;
 use super::pod::Plain;
 use super::tables::Applied;
+use super::xdp::{Frames, XdpMode};
 use crate::model::Mark;
 
 /// The eBPF object, built by `cargo xtask build`.
@@ -54,6 +55,8 @@ pub struct LoadOptions {
     pub mark: Option<Mark>,
     /// How programs are attached.
     pub attach: AttachMode,
+    /// How a program is attached to uplinks that sees frames before the host makes packets of them.
+    pub xdp: XdpMode,
     /// Whether the programs log each dropped packet.
     pub trace: bool,
 }
@@ -106,7 +109,8 @@ pub struct Datapath {
     pub(super) keeping: Keeping,
     /// The tables that flows have gone over from, until all have.
     pub(super) old: Option<Old>,
-    settings: Settings,
+    pub(super) frames: Frames,
+    pub(super) settings: Settings,
 }
 
 impl Datapath {
@@ -171,12 +175,14 @@ impl Datapath {
             applied: std::mem::take(&mut left.applied),
             keeping,
             old: None,
+            frames: Frames::new(options.xdp),
             settings: *settings,
         };
         if !left.old.is_empty() {
             datapath.migrate(std::mem::take(&mut left.old))?;
         }
         datapath.pin_maps(&left)?;
+        datapath.adopt_frames(&left)?;
         let names: Vec<_> = Hook::PROGRAMS
             .into_iter()
             .chain([CLOCK, KNOWS_IPV6_FLAG, SWEEP_FLOWS, END_FLOW])
@@ -241,17 +247,13 @@ impl Datapath {
         program
             .load()
             .map_err(|error| DatapathError::program(name, error))?;
-        let elapsed = started.elapsed();
         let info = program
             .info()
             .map_err(|error| DatapathError::program(name, error))?;
-        // The kernel tells the number since 5.16 (commit aba64c7da983).
-        let verified = info.verified_instruction_count().unwrap_or_default();
-        let jited = info.size_jitted();
-        debug!(
-            "program {name}: {verified} instructions verified, {jited} bytes of machine code, {elapsed:.1?}"
-        );
-        self.pin_program(name)
+        say_loaded(name, &info, started);
+        self.ebpf.program_mut(name).map_or(Ok(()), |program| {
+            self.keeping.pin_program(name, |path| program.pin(path))
+        })
     }
 
     /// The time, as the flows' time stamps have it.
@@ -375,6 +377,17 @@ impl Datapath {
                 reason: "it is not in the eBPF object".to_owned(),
             })
     }
+}
+
+/// Says what a program came to, of which loading was begun at that time.
+pub(super) fn say_loaded(name: &str, info: &ProgramInfo, started: Instant) {
+    // The kernel tells the number since 5.16 (commit aba64c7da983).
+    let verified = info.verified_instruction_count().unwrap_or_default();
+    let jited = info.size_jitted();
+    let elapsed = started.elapsed();
+    debug!(
+        "program {name}: {verified} instructions verified, {jited} bytes of machine code, {elapsed:.1?}"
+    );
 }
 
 /// aya-log's number for `info`, the level of the programs' messages; 0 is none.

@@ -20,6 +20,7 @@ mod pins;
 mod pod;
 mod reader;
 mod tables;
+mod xdp;
 
 pub use attach::{AttachMode, Hook};
 pub use error::DatapathError;
@@ -30,3 +31,4 @@ pub use load::{Datapath, LoadOptions, UdpMapping};
 pub use pins::{LAYOUT, Pins};
 pub use reader::FlowReader;
 pub use tables::Attached;
+pub use xdp::XdpMode;

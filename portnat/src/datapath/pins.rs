@@ -1,6 +1,7 @@
 //! Where maps, links and programs are pinned, so that they outlive the daemon.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -36,8 +37,38 @@ pub struct Pins {
     root: PathBuf,
 }
 
-/// Where a link is attached: an interface's index, and the hook.
-pub(super) type Spot = (u32, Hook);
+/// Where a link is attached: an interface's index, and where at it.
+pub(super) type Spot = (u32, Place);
+
+/// Where at an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// At one of TC's hooks.
+    Tc(Hook),
+    /// XDP in the driver.
+    Driver,
+    /// XDP in front of the stack.
+    Stack,
+}
+
+impl Place {
+    const ALL: [Place; 4] = [
+        Place::Tc(Hook::Ingress),
+        Place::Tc(Hook::Egress),
+        Place::Driver,
+        Place::Stack,
+    ];
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Tc(hook) => hook.fmt(f),
+            Place::Driver => f.write_str("xdp"),
+            Place::Stack => f.write_str("xdpgeneric"),
+        }
+    }
+}
 
 impl Pins {
     /// Those of the namespace of this name, below a directory for all of them.
@@ -135,8 +166,8 @@ impl Pins {
     }
 
     /// Where a link is pinned.
-    pub(super) fn link(&self, (index, hook): Spot) -> PathBuf {
-        self.links().join(format!("{index}-{hook}"))
+    pub(super) fn link(&self, (index, place): Spot) -> PathBuf {
+        self.links().join(format!("{index}-{place}"))
     }
 
     /// The links that are pinned.
@@ -144,9 +175,9 @@ impl Pins {
         names(&self.links())
             .into_iter()
             .filter_map(|name| {
-                let (index, hook) = name.to_str()?.split_once('-')?;
-                let hook = Hook::ALL.into_iter().find(|at| at.to_string() == hook)?;
-                Some((index.parse().ok()?, hook))
+                let (index, place) = name.to_str()?.split_once('-')?;
+                let place = Place::ALL.into_iter().find(|at| at.to_string() == place)?;
+                Some((index.parse().ok()?, place))
             })
             .collect()
     }

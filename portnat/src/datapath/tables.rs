@@ -94,11 +94,15 @@ impl Datapath {
         let filled = self.fill(&mut applied, desired);
         self.applied = applied;
         filled?;
-        Ok(self.sync_attachments(&desired.interfaces))
+        let refused = self.sync_frames(&desired.interfaces)?;
+        let mut attached = self.sync_attachments(&desired.interfaces);
+        attached.failed.extend(refused);
+        Ok(attached)
     }
 
     /// Detaches everything from everywhere.
     pub fn detach_all(&mut self) -> Attached {
+        self.detach_frames();
         self.sync_attachments(&BTreeMap::new())
     }
 
@@ -141,7 +145,7 @@ impl Datapath {
 
     /// Makes a hash table that holds `held` hold `wanted`; where that fails half-way, `held` says
     /// how far it came.
-    fn sync_hash<K: Copy + Ord + 'static, V: Copy + PartialEq + 'static>(
+    pub(super) fn sync_hash<K: Copy + Ord + 'static, V: Copy + PartialEq + 'static>(
         &mut self,
         table: &'static str,
         held: &mut BTreeMap<K, V>,

@@ -63,6 +63,8 @@ pub struct Interface {
     pub role: Role,
     /// Whether it has an `ingress` queueing discipline, beside which there is no clsact.
     pub ingress_qdisc: bool,
+    /// Its Ethernet address, if it has one.
+    pub mac: Option<[u8; 6]>,
     /// Whether, as a bridge's port, it lets packets past the host's stack.
     pub fast: bool,
 }
@@ -257,6 +259,7 @@ impl Interface {
             layer: link.layer,
             role,
             ingress_qdisc: link.ingress_qdisc,
+            mac: link.mac,
             fast,
         }
     }

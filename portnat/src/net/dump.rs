@@ -18,7 +18,7 @@ use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, 
 use rtnetlink::packet_route::tc::{TcAttribute, TcMessage};
 
 use super::error::answer;
-use super::{Address, Link, LinkKind, LinkLayer, NetError, Scope, Snapshot};
+use super::{Address, FarEnd, Link, LinkKind, LinkLayer, NetError, Scope, Snapshot};
 
 /// Asks the kernel for the links, addresses, default routes and ingress queueing disciplines of the
 /// handle's namespace.
@@ -113,18 +113,26 @@ fn link(message: &LinkMessage) -> Link {
         loopback: flags.contains(LinkFlags::Loopback),
         ..Link::default()
     };
+    let (mut namespace, mut paired) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Address(address) => link.mac = address.as_slice().try_into().ok(),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(master) => link.master = Some(*master),
             LinkAttribute::Qdisc(kind) => link.qdisc.clone_from(kind),
-            LinkAttribute::LinkNetNsId(_) => link.leads_elsewhere = true,
+            LinkAttribute::LinkNetNsId(number) => namespace = Some(*number),
+            LinkAttribute::Link(index) => paired = Some(*index),
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.iter().find_map(kind).unwrap_or_default();
             }
             _ => {}
         }
+    }
+    link.leads_elsewhere = namespace.is_some();
+    if link.kind == LinkKind::Veth {
+        let far_end = |(namespace, index)| FarEnd { namespace, index };
+        link.far_end = namespace.zip(paired).map(far_end);
     }
     link
 }

@@ -124,6 +124,12 @@ pub enum NetError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// The other end of a veth could not be reached.
+    #[error("{}", reason(.cause))]
+    FarEnd {
+        /// The kernel's answer, or ours.
+        cause: io::Error,
+    },
     /// Another portnat has this namespace.
     #[error("another portnat already runs in this network namespace: stop it first")]
     AlreadyRunning,

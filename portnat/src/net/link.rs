@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use super::FarEnd;
+
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Link {
@@ -15,6 +17,8 @@ pub struct Link {
     pub kind: LinkKind,
     /// What its packets start with.
     pub layer: LinkLayer,
+    /// Its Ethernet address, if it has one.
+    pub mac: Option<[u8; 6]>,
     /// Whether it was set up (`IFF_UP`).
     pub up: bool,
     /// Whether it has a carrier (`IFF_LOWER_UP`).
@@ -38,6 +42,8 @@ pub struct Link {
     pub qdisc: String,
     /// Whether the device that it is paired with or lies on is in another network namespace.
     pub leads_elsewhere: bool,
+    /// That device, if this one is a veth.
+    pub far_end: Option<FarEnd>,
 }
 
 /// What kind of device a link is (`IFLA_INFO_KIND`), as far as portnat tells them apart.

@@ -7,6 +7,8 @@
 //! | which links, addresses, default routes and ingress queueing disciplines there are | [`snapshot()`], [`Snapshot`], [`Link`] |
 //! | when any of that changes, queueing disciplines aside | [`Watcher`] |
 //! | let a link forward, and undo it | [`Sysctls`] |
+//! | which devices take frames of which the host has made no packets | [`frame_takers()`] |
+//! | switch GRO on at a container's end of its link, and off again | [`FarEnd`], [`Feature`] |
 //! | keep a host port from everyone else | [`reserve()`], [`reserve_ephemeral()`] |
 //! | tell this namespace from all others | [`namespace_name()`] |
 //! | be the only portnat here | [`Singleton`] |
@@ -16,6 +18,9 @@ mod clock;
 mod clsact;
 mod dump;
 mod error;
+mod ethtool;
+mod far_end;
+mod frames;
 mod link;
 mod namespace;
 mod reserve;
@@ -28,6 +33,9 @@ pub use clock::ticks_per_second;
 pub use clsact::remove_clsact;
 pub use dump::snapshot;
 pub use error::NetError;
+pub use ethtool::Feature;
+pub use far_end::FarEnd;
+pub use frames::frame_takers;
 pub use link::{Address, Link, LinkKind, LinkLayer, Scope};
 pub use namespace::namespace_name;
 pub use reserve::{Reservation, ReserveError, reserve, reserve_ephemeral};

@@ -190,6 +190,33 @@ fn a_new_rule_takes_hold_at_once_for_new_and_soon_for_running_connections() {
     }
 }
 
+/// A firewall refuses in the container's name, and nobody would know the container's address.
+#[test]
+fn a_reset_of_the_firewalls_comes_from_the_published_port() {
+    let scene = Scene::new(CONNTRACK, &[]);
+    let mut running = HOSTS.map(|host| scene.connect(host));
+    for stream in &mut running {
+        scene.become_fast(stream);
+    }
+    let rule = "insert rule inet guard forward tcp dport 80 reject with tcp reset";
+    nft(&scene.lab.host, &["-f", "-"], rule);
+    for host in HOSTS {
+        let refused = probe::tcp_connect(&scene.lab.client, None, at(host, 8080));
+        let refused = refused.expect_err("the firewall refuses");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{host}");
+    }
+    for mut stream in running {
+        let began = Instant::now();
+        let reset = loop {
+            match talk(&mut stream) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => break error,
+                _ => assert!(began.elapsed() < SOON, "it is not refused"),
+            }
+        };
+        assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
 #[test]
 fn a_route_that_is_taken_away_is_not_taken_any_more() {
     let scene = Scene::new("", &[]);

@@ -10,6 +10,7 @@
 //! - [`mapping`]: from which port a container's UDP socket is seen.
 //! - [`localhost`]: ports for the host itself. [`ipv6`]: the other family. [`ipv6_to_ipv4`]: from one
 //!   to the other.
+//! - [`fast_path`], [`xdp`]: established flows go past the host's stack.
 //! - [`sctp`]: a protocol that is spoken by hand.
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
@@ -48,6 +49,7 @@ mod support;
 mod traffic;
 mod tun;
 mod uplinks;
+mod xdp;
 
 #[path = "../../../portnat-common/tests/nat/support/packet.rs"]
 #[expect(dead_code, reason = "some of it only the tests of the NAT need")]

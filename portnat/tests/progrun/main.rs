@@ -2,7 +2,9 @@
 //! byte for byte. Nothing is attached anywhere, and no packet leaves a namespace of its own. Needs
 //! root.
 
+mod accelerate;
 mod across;
+mod fast;
 mod fixtures;
 mod fragments;
 mod lending;
@@ -17,7 +19,7 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use portnat::datapath::{AttachMode, Datapath, LoadOptions, UdpMapping};
+use portnat::datapath::{AttachMode, Datapath, LoadOptions, UdpMapping, XdpMode};
 use portnat::lab::Namespace;
 use portnat::model::{Desired, PublishedPort};
 use portnat::spec::Protocol;
@@ -54,6 +56,7 @@ fn options(max_flows: u32) -> LoadOptions {
         udp_mapping: UdpMapping::EndpointIndependent,
         mark: None,
         attach: AttachMode::Auto,
+        xdp: XdpMode::Off,
         trace: false,
     }
 }

@@ -172,6 +172,10 @@ impl Tables<V4> for Racing<'_> {
         self.world().is_for_us()
     }
 
+    fn takes_frames_until(&self, interface: u32) -> Ticks {
+        self.world().takes_frames_until(interface)
+    }
+
     fn count_probes(&self, probes: u32) {
         self.world().count_probes(probes);
     }

@@ -67,6 +67,8 @@ pub(crate) struct Hosts<F: TestFamily> {
     pub(crate) came_in: Cell<u32>,
     /// The number that the packet has been given.
     pub(crate) number: Cell<u32>,
+    /// Until when [`World::PORT`] takes frames.
+    pub(crate) frames_until: Cell<Ticks>,
     now: Cell<u64>,
     /// Datagrams in fragments, and fragments that wait.
     pub(crate) fragments: FragmentTables,
@@ -133,6 +135,7 @@ impl<F: TestFamily> Hosts<F> {
             interface: Cell::new(World::UPLINK),
             came_in: Cell::default(),
             number: Cell::default(),
+            frames_until: Cell::default(),
             now: Cell::new(HZ * 1000),
             fragments: FragmentTables::default(),
             dice: Cell::new(0x9e37_79b9),

@@ -29,6 +29,10 @@ pub(crate) enum Peer {
     DockerProxy,
     /// What this is about.
     Portnat,
+    /// The same with `--xdp native`, counted in the next driver.
+    PortnatXdp,
+    /// The same, counted where the container's stack begins.
+    PortnatXdpStack,
     /// A TC program that does nothing but hand over to the next link: the limit for TC.
     TcRedirect,
     /// An XDP program that does nothing but that, counted in the next driver: the limit for XDP.
@@ -57,10 +61,24 @@ impl Peer {
 
     /// Whether clients ask the host, rather than the container itself.
     pub(crate) fn translates(self) -> bool {
+        self.is_portnat()
+            || matches!(
+                self,
+                Peer::IptablesLegacy | Peer::Nftables | Peer::DockerProxy
+            )
+    }
+
+    /// Whether it is portnat, in whatever way.
+    pub(crate) fn is_portnat(self) -> bool {
         matches!(
             self,
-            Peer::IptablesLegacy | Peer::Nftables | Peer::DockerProxy | Peer::Portnat
+            Peer::Portnat | Peer::PortnatXdp | Peer::PortnatXdpStack
         )
+    }
+
+    /// Whether what comes in for its container is counted in the container's driver.
+    pub(crate) fn ends_in_driver(self) -> bool {
+        matches!(self, Peer::XdpRedirect | Peer::PortnatXdp)
     }
 
     /// Why it cannot be measured here, if so.
@@ -104,7 +122,7 @@ pub(crate) fn set_up(ground: &mut Ground, needs: Needs) -> Result<()> {
         Peer::IptablesLegacy => iptables::set_up(ground),
         Peer::Nftables => nftables::set_up(ground),
         Peer::DockerProxy => proxy::set_up(ground),
-        Peer::Portnat => run_portnat(ground, needs),
+        peer if peer.is_portnat() => run_portnat(ground, needs),
         _ => Ok(()),
     }
 }
@@ -118,6 +136,9 @@ fn run_portnat(ground: &mut Ground, needs: Needs) -> Result<()> {
     let flows = needs.flows.saturating_add(needs.flows / 4).max(262_144);
     let flows = flows.to_string();
     let mut arguments = vec!["-p", &udp, "-p", &tcp, "--max-flows", &flows];
+    if ground.peer != Peer::Portnat {
+        arguments.extend(["--xdp", "native"]);
+    }
     if needs.flows > 0 {
         arguments.extend(["--max-flows-per-container", &flows]);
     }

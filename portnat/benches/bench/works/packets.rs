@@ -12,16 +12,27 @@ use crate::road::{CLIENT_PORTS, Direction, Flow, ROWS, Road};
 const RATE: &str = "packets a second";
 
 /// Who can bring packets of any kind on their way.
-const ALL: [Peer; 9] = [
+const ALL: [Peer; 11] = [
     Peer::Plain,
     Peer::IptablesLegacy,
     Peer::Nftables,
     Peer::DockerProxy,
     Peer::Portnat,
+    Peer::PortnatXdp,
+    Peer::PortnatXdpStack,
     Peer::TcRedirect,
     Peer::XdpRedirect,
     Peer::XdpRedirectStack,
     Peer::XdpDrop,
+];
+
+/// Who brings nothing out in a way of its own: the proxy's answers come from sockets that only real
+/// packets open, drops have none, and with XDP portnat's go by TC.
+const NOT_BACK: [Peer; 4] = [
+    Peer::DockerProxy,
+    Peer::XdpDrop,
+    Peer::PortnatXdp,
+    Peer::PortnatXdpStack,
 ];
 
 /// (a)
@@ -43,8 +54,7 @@ pub(crate) fn inbound(options: &Options, results: &mut Results) -> Result<()> {
 
 /// (b)
 pub(crate) fn reply(options: &Options, results: &mut Results) -> Result<()> {
-    // The proxy's answers come from sockets that only real packets open; drops have none.
-    let peers = without(&[Peer::DockerProxy, Peer::XdpDrop]);
+    let peers = without(&NOT_BACK);
     for flows in options.flows(&[64, 55_000]) {
         established(
             options,
@@ -62,7 +72,8 @@ pub(crate) fn reply(options: &Options, results: &mut Results) -> Result<()> {
 
 /// (c)
 pub(crate) fn masquerade(options: &Options, results: &mut Results) -> Result<()> {
-    let peers = without(&[Peer::DockerProxy, Peer::XdpDrop]);
+    let inwards = without(&[Peer::DockerProxy, Peer::XdpDrop]);
+    let outwards = without(&NOT_BACK);
     for flows in options.flows(&[64, 55_000]) {
         let flow = |road: &Road| road.masqueraded(flows);
         let (out, back) = ("packets a second out", "packets a second back");
@@ -72,7 +83,7 @@ pub(crate) fn masquerade(options: &Options, results: &mut Results) -> Result<()>
             'c',
             out,
             flows,
-            &peers,
+            &outwards,
             Direction::Out,
             flow,
         );
@@ -82,7 +93,7 @@ pub(crate) fn masquerade(options: &Options, results: &mut Results) -> Result<()>
             'c',
             back,
             flows,
-            &peers,
+            &inwards,
             Direction::In,
             flow,
         );

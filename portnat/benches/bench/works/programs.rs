@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use etherparse::PacketBuilder;
 use ipnet::Ipv4Net;
-use portnat::datapath::{AttachMode, Datapath, LoadOptions, UdpMapping};
+use portnat::datapath::{AttachMode, Datapath, LoadOptions, UdpMapping, XdpMode};
 use portnat::lab::{Lab, Namespace};
 use portnat::model::{Desired, PublishedPort};
 use portnat::spec::Protocol;
@@ -112,6 +112,7 @@ fn load() -> Result<Datapath> {
         udp_mapping: UdpMapping::EndpointIndependent,
         mark: None,
         attach: AttachMode::Auto,
+        xdp: XdpMode::Off,
         trace: false,
     };
     let ticks = portnat::net::ticks_per_second().into();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::datapath::{AttachMode, LAYOUT, UdpMapping};
+use crate::datapath::{AttachMode, LAYOUT, UdpMapping, XdpMode};
 
 fn options(max_flows: u32) -> LoadOptions {
     LoadOptions {
@@ -9,6 +9,7 @@ fn options(max_flows: u32) -> LoadOptions {
         udp_mapping: UdpMapping::default(),
         mark: None,
         attach: AttachMode::Auto,
+        xdp: XdpMode::Off,
         trace: false,
     }
 }

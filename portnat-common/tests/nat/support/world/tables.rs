@@ -201,6 +201,13 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         true
     }
 
+    fn takes_frames_until(&self, interface: u32) -> Ticks {
+        match interface {
+            World::PORT => self.frames_until.get(),
+            _ => Ticks(0),
+        }
+    }
+
     fn count_probes(&self, probes: u32) {
         self.probes.borrow_mut().push(probes);
     }
