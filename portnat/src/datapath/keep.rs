@@ -117,6 +117,8 @@ pub(super) struct Keeping {
     links: BTreeMap<Spot, FoundLink>,
     /// At how many hooks there was a program of an earlier portnat's.
     pub(super) adopted: usize,
+    /// How many flows there were.
+    pub(super) flows: u64,
     /// Until all is in use.
     fresh: Fresh,
 }
@@ -232,6 +234,7 @@ impl Datapath {
             which,
             links: mem::take(&mut left.links),
             adopted: 0,
+            flows: 0,
             fresh,
         };
         (keeping, left)
@@ -273,7 +276,7 @@ impl Datapath {
             found.remove()?;
         }
         Ok(Some(Adopted {
-            flows: self.confirmed()?,
+            flows: self.keeping.flows,
             attachments: self.keeping.adopted,
         }))
     }
@@ -286,7 +289,7 @@ impl Datapath {
     }
 
     /// How many confirmed flows there are.
-    fn confirmed(&mut self) -> Result<u64, DatapathError> {
+    pub(super) fn confirmed(&mut self) -> Result<u64, DatapathError> {
         const TABLE: &str = "QUEUED";
         let failed = |error| DatapathError::table(TABLE, error);
         let map: PerCpuArray<_, i64> = self.map(TABLE)?.try_into().map_err(failed)?;

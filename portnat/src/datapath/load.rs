@@ -181,6 +181,7 @@ impl Datapath {
         if !left.old.is_empty() {
             datapath.migrate(std::mem::take(&mut left.old))?;
         }
+        datapath.keeping.flows = datapath.confirmed()?;
         datapath.pin_maps(&left)?;
         datapath.adopt_frames(&left)?;
         let names: Vec<_> = Hook::PROGRAMS

@@ -15,7 +15,7 @@
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
 //! - [`fragments`]: datagrams in fragments, of which some do not come.
-//! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
+//! - [`lifecycle`]: what is left behind, which is nothing. [`survival`]: unless it is to go on. [`demo`]: the same of the demo.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
 //!
 //! Underneath, [`daemon`] runs the binary, [`picture`] compares a namespace before and after,
@@ -46,6 +46,7 @@ mod pieces;
 mod refusal;
 mod sctp;
 mod support;
+mod survival;
 mod traffic;
 mod tun;
 mod uplinks;
