@@ -347,7 +347,6 @@ impl Daemon {
     }
 
     async fn detach(&mut self) {
-        self.server = None;
         let detached = self.datapath.detach_all();
         self.unpin();
         self.remove_qdiscs(detached.qdiscs).await;
@@ -355,6 +354,8 @@ impl Daemon {
         if let Err(error) = self.sysctls.restore() {
             warn!("{error}");
         }
+        // Its directory goes along if it is empty: what was written down beside it is gone by now.
+        self.server = None;
     }
 
     async fn remove_qdiscs(&self, indices: Vec<u32>) {

@@ -181,6 +181,11 @@ fn sysctls_are_put_back_after_a_kill() {
 fn interfaces_that_come_again_are_attached_again() {
     let mut scene = Scene::new();
     kill(scene.place.run(&scene.lab, &persist("tcx", &[])));
+
+    // The bridge's own program serves a container that comes without a daemon.
+    let container = scene.lab.add_container(Lab::BRIDGE).expect("a container");
+    let inside = container.namespace.clone();
+    probe::udp_echo(&inside, at(Lab::CLIENT, 7), b"new").expect("an answer");
     let second = scene.place.run(&scene.lab, &persist("tcx", &[]));
     scene.assert_at_work();
 
