@@ -111,3 +111,39 @@ fn of_another_layout_nothing_is_read_and_nothing_stays() {
     assert!(pinned.iter().any(|pin| pin.ends_with("v1/FLOWS4")));
     kill(second);
 }
+
+/// XDP's link is one like the others; where XDP is not wanted any more, it goes.
+#[test]
+fn xdp_goes_over_too() {
+    let scene = Scene::new();
+    let pinned = || {
+        let pins = scene.place.pinned();
+        let names = pins.iter().filter_map(|pin| pin.file_name()?.to_str());
+        names.filter(|name| name.ends_with("-xdp")).count()
+    };
+    let first = scene
+        .place
+        .run(&scene.lab, &persist("tcx", &["--xdp", "native"]));
+    let before = Holdings::of(first.pid());
+    assert_eq!(pinned(), 1);
+    let talks = scene.talks();
+    kill(first);
+    talks.iter().for_each(Talk::goes_on);
+
+    let others = persist("tcx", &["--xdp", "native", "--trace"]);
+    let second = scene.place.run(&scene.lab, &others);
+    let after = Holdings::of(second.pid());
+    assert_eq!(before.links, after.links);
+    assert!(before.programs.is_disjoint(&after.programs));
+    kill(second);
+
+    let third = scene.place.run(&scene.lab, &persist("tcx", &[]));
+    assert_eq!(pinned(), 0);
+    assert_eq!(
+        Holdings::of(third.pid()).links.len(),
+        before.links.len() - 1
+    );
+    scene.assert_at_work();
+    talks.into_iter().for_each(Talk::end);
+    kill(third);
+}
