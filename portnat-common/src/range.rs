@@ -34,6 +34,13 @@ impl<A: Address> RangeKey<A> {
             place: ((key.protocol as u32) << 16 | key.port as u32).to_be(),
         }
     }
+
+    /// The protocol and the port that it is the key of.
+    #[must_use]
+    pub const fn protocol_and_port(&self) -> (u8, u16) {
+        let place = u32::from_be(self.place);
+        ((place >> 16) as u8, place as u16)
+    }
 }
 
 /// Ports of which the first so many of their 16 bits are the same.
@@ -106,6 +113,7 @@ mod tests {
         };
         let key = RangeKey::of(&key);
         assert_eq!(key.place.to_ne_bytes(), [0, 17, 0x1f, 0x90]);
+        assert_eq!(key.protocol_and_port(), (17, 0x1f90));
         assert_eq!(RangeKey::<Ip4>::BITS, 64);
     }
 

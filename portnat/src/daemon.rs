@@ -1,8 +1,10 @@
 //! `portnat run`: the datapath is kept in step with what the user asked for and what the host
 //! looks like, until it is told to stop.
 
+mod adopt;
 mod answer;
 mod change;
+pub mod cleanup;
 mod ending;
 mod follow;
 mod frames;
@@ -31,6 +33,7 @@ use crate::net::{
 };
 use crate::report::Report;
 use crate::spec::PublishSpec;
+use adopt::Adoption;
 use ending::Ending;
 use frames::Receivers;
 use ports::PortHolder;
@@ -67,6 +70,11 @@ pub struct Config {
     pub load: LoadOptions,
     /// Where the control socket is; `None` for none.
     pub socket: Option<PathBuf>,
+    /// The directory of a BPF file system where a portnat before this one may have left something, and
+    /// where this one leaves it; `None` for none.
+    pub pin_dir: Option<PathBuf>,
+    /// Whether everything is to outlive this one.
+    pub persist: bool,
 }
 
 /// Reads anew what `portnat run` is told, for a portnat that runs with these options.
@@ -81,8 +89,8 @@ struct Options {
     load: LoadOptions,
 }
 
-/// A running portnat. Everything it changed is put back by [`Daemon::stop`]; where that is not
-/// called, dropping it does the same but for a clsact queueing discipline that it added.
+/// A running portnat. Everything it changed is put back by [`Daemon::stop`], unless it is to stay; where
+/// that is not called, dropping it does the same but for a clsact queueing discipline that it added.
 pub struct Daemon {
     intent: Intent,
     /// What is published, and on whose word.
@@ -115,6 +123,8 @@ pub struct Daemon {
     reread: Option<Reread>,
     /// Flows that are to end.
     ending: Ending,
+    /// Whether everything stays when this ends.
+    persist: bool,
     _singleton: Singleton,
 }
 
@@ -135,9 +145,14 @@ impl Daemon {
         tokio::spawn(connection);
         let host = snapshot(&handle).await?;
         let options = Options::new(&config);
+        let mut adoption = Adoption::find(&config)?;
+        let sysctls = adopt::sysctls(&config)?;
         let mut intent = config.intent;
         intent.fast = options.is_fast();
         let (mut holder, mut ledger) = PortHolder::new(local_ports, config.state, config.force);
+        let left = adoption.ports();
+        let number = left.len();
+        ledger.take_over(left, adoption.last_id());
         for (specs, origin) in [
             (&config.publish, Origin::Run),
             (&config.config_publish, Origin::Config),
@@ -145,6 +160,7 @@ impl Daemon {
             ledger.publish(specs, origin, &holder.source()?)?;
             holder.remember(&ledger, specs);
         }
+        let same = number - ledger.end_taking_over().len();
         intent.published = ledger.ports();
         intent.check(&host)?;
         if !ledger.iter().all(Publication::is_held) {
@@ -155,7 +171,10 @@ impl Daemon {
         settings.lifetimes = options.lifetimes;
         let mut load = config.load;
         load.xdp = frames::mode(load.xdp, intent.fast)?;
-        let datapath = Datapath::load(&load, &settings)?;
+        let datapath = match adoption.keep.take() {
+            Some(keep) => Datapath::take_over(&load, &settings, keep)?,
+            None => Datapath::load(&load, &settings)?,
+        };
         // Whoever asks before the loop runs waits for it.
         let (server, requests) = match socket.map(Server::start).transpose()? {
             Some((server, requests)) => (Some(server), requests),
@@ -167,7 +186,7 @@ impl Daemon {
             holder,
             options,
             datapath,
-            sysctls: Sysctls::new(),
+            sysctls,
             watcher,
             handle,
             uplink_bridges: UplinkBridges::default(),
@@ -181,10 +200,16 @@ impl Daemon {
             requests,
             reread: None,
             ending: Ending::default(),
+            persist: config.persist,
             _singleton: singleton,
         };
-        if let Err(error) = daemon.begin(host, config.load.trace).await {
-            daemon.detach().await;
+        if let Err(error) = daemon.begin(host, config.load.trace, same).await {
+            // Who was there before had a reason to stay, which has not ended.
+            if adoption.was_there {
+                daemon.leave();
+            } else {
+                daemon.detach().await;
+            }
             return Err(error);
         }
         daemon.announce();
@@ -196,11 +221,13 @@ impl Daemon {
         self.reread = Some(reread);
     }
 
-    async fn begin(&mut self, host: Snapshot, trace: bool) -> anyhow::Result<()> {
+    /// `same` is how many ports are as they were with a portnat before this one.
+    async fn begin(&mut self, host: Snapshot, trace: bool, same: usize) -> anyhow::Result<()> {
         // What cannot be done at the start is refused; later it is said and tried again.
         if let Some(complaint) = self.reconcile(host).await?.into_iter().next() {
             bail!(complaint);
         }
+        self.settle(same)?;
         if trace {
             tokio::spawn(self.datapath.messages()?);
         }
@@ -247,21 +274,28 @@ impl Daemon {
         }
     }
 
-    /// Detaches everything and puts back what was changed.
+    /// Detaches everything and puts back what was changed, unless it is to stay.
     pub async fn stop(mut self) -> Report {
         self.warn_of_refusals();
         let report = self.report();
-        self.detach().await;
+        if self.persist {
+            info!("what is published and masqueraded goes on so until `portnat cleanup`");
+            self.leave();
+        } else {
+            self.detach().await;
+        }
         report
     }
 
     async fn detach(&mut self) {
-        self.server = None;
         let detached = self.datapath.detach_all();
+        self.unpin();
         self.remove_qdiscs(detached.qdiscs).await;
         self.restore_far_ends().await;
         if let Err(error) = self.sysctls.restore() {
             warn!("{error}");
         }
+        // Its directory goes along if it is empty: what was written down beside it is gone by now.
+        self.server = None;
     }
 }

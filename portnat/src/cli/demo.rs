@@ -130,6 +130,8 @@ impl HostDaemon {
                 trace: false,
             },
             socket: None,
+            pin_dir: None,
+            persist: false,
         };
         let (ready, is_ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();

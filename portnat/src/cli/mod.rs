@@ -1,5 +1,6 @@
 //! The command line.
 
+mod cleanup;
 mod completions;
 mod demo;
 mod flows;
@@ -58,6 +59,7 @@ enum Command {
     Flows(flows::Args),
     Stats(stats::Args),
     Reload(reload::Args),
+    Cleanup(cleanup::Args),
     Demo(demo::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Flows(args) => flows::run(args),
         Command::Stats(args) => stats::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Cleanup(args) => cleanup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -13,6 +13,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use super::cleanup::PinDirArg;
 use super::privileges;
 use super::publishing::Publishing;
 use crate::config::{ConfigError, ConfigFile, MAX_FLOWS, MAX_HALF_OPEN};
@@ -22,7 +23,7 @@ use crate::datapath::{AttachMode, LoadOptions, UdpMapping, XdpMode};
 use crate::model::{FastPath, Intent, Interfaces, Mark, Timeout};
 use crate::report::Report;
 
-/// Publish ports until SIGINT, SIGTERM or SIGHUP, then put everything back.
+/// Publish ports until SIGINT, SIGTERM or SIGHUP, then put everything back, unless it is to stay.
 ///
 /// SIGUSR1 prints the table of published ports; so does the end. With --config SIGHUP has the file be
 /// read anew, as `portnat reload` does.
@@ -105,6 +106,14 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t)]
     xdp: XdpMode,
 
+    /// Leave everything as it is when this ends, however it ends, for the next one to go on with; `portnat
+    /// cleanup` takes it away.
+    #[arg(long)]
+    persist: bool,
+
+    #[command(flatten)]
+    pins: PinDirArg,
+
     /// Log each dropped packet with the reason.
     #[arg(long)]
     trace: bool,
@@ -150,6 +159,8 @@ impl Args {
                 trace: self.trace,
             },
             socket: Some(self.socket.socket.clone()),
+            pin_dir: Some(self.pins.pin_dir.clone()),
+            persist: self.persist,
         };
         Ok((config, file))
     }

@@ -59,8 +59,9 @@ impl Daemon {
             Err(error) => complaints.push(error.to_string()),
         }
         desired.reserved.clone_from(&self.reserved);
-        self.sysctls
-            .forget_missing(&host.links.iter().map(|link| link.name.clone()).collect());
+        let names = host.links.iter().map(|link| link.name.clone()).collect();
+        let forgotten = self.sysctls.forget_missing(&names);
+        complaints.extend(forgotten.err().map(|error| error.to_string()));
         for interface in &desired.forwarding {
             let mut enable = || {
                 self.sysctls.enable_forwarding(interface)?;

@@ -1,6 +1,7 @@
 //! What can go wrong between us and the kernel's BPF.
 
 use std::io;
+use std::path::PathBuf;
 
 use aya::programs::ProgramError;
 use aya::programs::tc::TcError;
@@ -37,6 +38,14 @@ pub enum DatapathError {
         program: &'static str,
         /// The interface.
         interface: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something could not be pinned, or a pin could not be removed.
+    #[error("pinning at {}: {reason}", path.display())]
+    Pins {
+        /// Where.
+        path: PathBuf,
         /// Why.
         reason: String,
     },
@@ -127,7 +136,7 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// An I/O error in the kernel's words alone.
-fn plain(error: &io::Error) -> String {
+pub(super) fn plain(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(
         || error.to_string(),
         |code| nix::errno::Errno::from_raw(code).desc().to_lowercase(),

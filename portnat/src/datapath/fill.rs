@@ -15,13 +15,13 @@ use crate::model::{Blocks, Prefix, Tables};
 
 /// What the tables of one family hold.
 pub(super) struct Held<A: Ord> {
-    published: BTreeMap<PublishedKey<A>, Published>,
-    targets: BTreeMap<PublishedKey<A>, Published>,
-    ranges: Blocks<A>,
-    target_ranges: Blocks<A>,
-    local: BTreeMap<A, u32>,
-    subnets: BTreeMap<Prefix<A>, Subnet>,
-    egress: BTreeMap<u32, A>,
+    pub(super) published: BTreeMap<PublishedKey<A>, Published>,
+    pub(super) targets: BTreeMap<PublishedKey<A>, Published>,
+    pub(super) ranges: Blocks<A>,
+    pub(super) target_ranges: Blocks<A>,
+    pub(super) local: BTreeMap<A, u32>,
+    pub(super) subnets: BTreeMap<Prefix<A>, Subnet>,
+    pub(super) egress: BTreeMap<u32, A>,
 }
 
 impl<A: Ord> Default for Held<A> {
@@ -59,13 +59,13 @@ impl<'t, A: Address> Wanted<'t, A> {
 
 /// The names of one family's tables.
 pub(super) struct Names {
-    published: &'static str,
-    targets: &'static str,
-    ranges: &'static str,
-    target_ranges: &'static str,
-    local: &'static str,
-    subnets: &'static str,
-    egress: &'static str,
+    pub(super) published: &'static str,
+    pub(super) targets: &'static str,
+    pub(super) ranges: &'static str,
+    pub(super) target_ranges: &'static str,
+    pub(super) local: &'static str,
+    pub(super) subnets: &'static str,
+    pub(super) egress: &'static str,
 }
 
 /// Those of IPv4.

@@ -13,13 +13,17 @@ use tracing::debug;
 
 use super::attach::{AttachMode, Attachment, Hook};
 use super::error::DatapathError;
+use super::keep::{Keep, Keeping};
+use super::left::Left;
+use super::migrate::Old;
 use super::pod::Plain;
 use super::tables::Applied;
 use super::xdp::{Frames, XdpMode};
 use crate::model::Mark;
 
 /// The eBPF object, built by `cargo xtask build`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portnat-ebpf"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portnat-ebpf"));
 
 /// The name of the program that reads the clock.
 const CLOCK: &str = "clock";
@@ -57,6 +61,30 @@ pub struct LoadOptions {
     pub trace: bool,
 }
 
+impl LoadOptions {
+    /// The sizes of tables that are the user's to choose.
+    pub(super) fn sizes(&self) -> [(&'static str, u32); 12] {
+        let capacity = self.max_flows.saturating_mul(2);
+        let half_open = self.max_half_open.saturating_mul(2);
+        // More than an address has ports there are on hosts of several uplinks only.
+        let mappings = self.max_flows.clamp(1024, 65_536);
+        [
+            ("FLOWS4", capacity),
+            ("FLOWS6", capacity),
+            ("QUEUE4", capacity),
+            ("QUEUE6", capacity),
+            ("MAPPINGS4", mappings),
+            ("MAPPINGS6", mappings),
+            ("OWNERS4", mappings),
+            ("OWNERS6", mappings),
+            ("HALF_TCP4", half_open),
+            ("HALF_TCP6", half_open),
+            ("HALF_OTHER4", half_open),
+            ("HALF_OTHER6", half_open),
+        ]
+    }
+}
+
 /// Which port of the host a container's UDP socket has (RFC 4787 section 4.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum UdpMapping {
@@ -78,6 +106,9 @@ pub struct Datapath {
     pub(super) qdiscs: Vec<u32>,
     /// What the tables hold.
     pub(super) applied: Applied,
+    pub(super) keeping: Keeping,
+    /// The tables that flows have gone over from, until all have.
+    pub(super) old: Option<Old>,
     pub(super) frames: Frames,
     pub(super) settings: Settings,
 }
@@ -95,39 +126,64 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses a map or a program, for want of privileges or features.
     pub fn load(options: &LoadOptions, settings: &Settings) -> Result<Self, DatapathError> {
-        let capacity = options.max_flows.saturating_mul(2);
-        let half_open = options.max_half_open.saturating_mul(2);
-        // More than an address has ports there are on hosts of several uplinks only.
-        let mappings = options.max_flows.clamp(1024, 65_536);
+        Self::begin(options, settings, Keeping::default(), Left::nothing())
+    }
+
+    /// The same, but goes on with the maps, programs and links of a portnat before this one, and pins
+    /// its own where they are to outlive it. After the first [`Datapath::apply`] it is to be
+    /// [settled](Datapath::settle).
+    ///
+    /// # Errors
+    /// As for [`Datapath::load`], and the BPF file system refuses.
+    pub fn take_over(
+        options: &LoadOptions,
+        settings: &Settings,
+        keep: Keep,
+    ) -> Result<Self, DatapathError> {
+        let (keeping, left) = Self::keeping(keep, options);
+        Self::begin(options, settings, keeping, left)
+    }
+
+    fn begin(
+        options: &LoadOptions,
+        settings: &Settings,
+        keeping: Keeping,
+        mut left: Left,
+    ) -> Result<Self, DatapathError> {
         let log_level = u8::from(options.trace) * TRACE_LEVEL;
         // Of a helper that the kernel has not, a program must not even know (bpf_check_mtu).
         let knows_mtu = u8::from(Self::can_be_fast());
-        let ebpf = EbpfLoader::new()
-            .map_max_entries("FLOWS4", capacity)
-            .map_max_entries("FLOWS6", capacity)
-            .map_max_entries("QUEUE4", capacity)
-            .map_max_entries("QUEUE6", capacity)
-            .map_max_entries("MAPPINGS4", mappings)
-            .map_max_entries("MAPPINGS6", mappings)
-            .map_max_entries("OWNERS4", mappings)
-            .map_max_entries("OWNERS6", mappings)
-            .map_max_entries("HALF_TCP4", half_open)
-            .map_max_entries("HALF_TCP6", half_open)
-            .map_max_entries("HALF_OTHER4", half_open)
-            .map_max_entries("HALF_OTHER6", half_open)
+        let mut loader = EbpfLoader::new();
+        for (table, size) in options.sizes() {
+            loader.map_max_entries(table, size);
+        }
+        if let Some(pins) = keeping.found() {
+            for name in &left.maps {
+                loader.map_pin_path(name, pins.map(name));
+            }
+        }
+        let ebpf = loader
             .override_global(aya_log::LEVEL, &log_level, true)
             .override_global("KNOWS_MTU", &knows_mtu, true)
             .load(OBJECT)?;
         let mut datapath = Datapath {
             ebpf,
             mode: options.attach,
-            capacity: capacity as usize,
+            capacity: options.max_flows.saturating_mul(2) as usize,
             attachments: BTreeMap::new(),
             qdiscs: Vec::new(),
-            applied: Applied::default(),
+            applied: std::mem::take(&mut left.applied),
+            keeping,
+            old: None,
             frames: Frames::new(options.xdp),
             settings: *settings,
         };
+        if !left.old.is_empty() {
+            datapath.migrate(std::mem::take(&mut left.old))?;
+        }
+        datapath.keeping.flows = datapath.confirmed()?;
+        datapath.pin_maps(&left)?;
+        datapath.adopt_frames(&left)?;
         let names: Vec<_> = Hook::PROGRAMS
             .into_iter()
             .chain([CLOCK, KNOWS_IPV6_FLAG, SWEEP_FLOWS, END_FLOW])
@@ -136,6 +192,9 @@ impl Datapath {
             datapath.ensure_loaded(name)?;
         }
         let knows_ipv6_flag = datapath.test_run(KNOWS_IPV6_FLAG, &[0; SHORTEST], 0)?.0 == 1;
+        let fast = left.maps.contains("SETTINGS");
+        let fast = fast.then(|| datapath.settings_there()).transpose()?;
+        datapath.settings.fast = fast.map_or(0, |there| there.fast);
         datapath.settings.ipv6_checksum_flag = u32::from(knows_ipv6_flag) * IPV6_CHECKSUM_FLAG;
         datapath.set_options(&settings.lifetimes, options)?;
         Ok(datapath)
@@ -174,6 +233,14 @@ impl Datapath {
         Ok(true)
     }
 
+    /// The settings that are in the table.
+    fn settings_there(&mut self) -> Result<Settings, DatapathError> {
+        let there = self.array::<Settings>("SETTINGS")?.get(&0, 0);
+        there
+            .map(|Plain(settings)| settings)
+            .map_err(|error| DatapathError::table("SETTINGS", error))
+    }
+
     fn set(&mut self) -> Result<(), DatapathError> {
         let settings = Plain(self.settings);
         self.array("SETTINGS")?
@@ -184,6 +251,9 @@ impl Datapath {
     /// Loads a program, unless it is.
     pub(super) fn ensure_loaded(&mut self, name: &str) -> Result<(), DatapathError> {
         let started = Instant::now();
+        if self.keeping.adopt_program(name) {
+            return Ok(());
+        }
         let program = self.program(name)?;
         if program.fd().is_ok() {
             return Ok(());
@@ -195,7 +265,9 @@ impl Datapath {
             .info()
             .map_err(|error| DatapathError::program(name, error))?;
         say_loaded(name, &info, started);
-        Ok(())
+        self.ebpf.program_mut(name).map_or(Ok(()), |program| {
+            self.keeping.pin_program(name, |path| program.pin(path))
+        })
     }
 
     /// The time, as the flows' time stamps have it.
@@ -282,6 +354,9 @@ impl Datapath {
     }
 
     pub(super) fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier, ProgramError> {
+        if let Some(program) = self.keeping.program(name) {
+            return Ok(program);
+        }
         self.ebpf
             .program_mut(name)
             .ok_or_else(|| ProgramError::InvalidName {

@@ -19,15 +19,15 @@ use crate::model::{Desired, Interface, Tables};
 /// What the tables hold.
 #[derive(Default)]
 pub(super) struct Applied {
-    v4: Held<portnat_common::Ip4>,
-    v6: Held<portnat_common::Ip6>,
-    bits: Bits,
-    withheld: Bits,
-    inside: Bits,
+    pub(super) v4: Held<portnat_common::Ip4>,
+    pub(super) v6: Held<portnat_common::Ip6>,
+    pub(super) bits: Bits,
+    pub(super) withheld: Bits,
+    pub(super) inside: Bits,
 }
 
 /// Words of a bitmap, see [`bitmap_positions`] and [`octet_positions`].
-type Bits = BTreeMap<u32, u64>;
+pub(super) type Bits = BTreeMap<u32, u64>;
 
 /// What a change of the attachments came to.
 #[derive(Debug, Default)]

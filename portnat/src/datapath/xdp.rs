@@ -3,15 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use aya::Ebpf;
 use aya::maps::PerCpuArray;
-use aya::programs::xdp::XdpLinkId;
+use aya::programs::links::FdLink;
+use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp, XdpMode as AyaMode};
 use aya::util::KernelVersion;
 use nix::libc::ENODEV;
 use tracing::{debug, info};
 
+use super::attach::{HeldLink, no_link};
 use super::error::{DatapathError, errno};
+use super::left::{FoundLink, Left};
 use super::load::{Datapath, say_loaded};
+use super::pins::Place;
+use super::pod::Plain;
 use crate::model::{Interface, Role};
 use crate::net::LinkLayer;
 
@@ -21,6 +27,9 @@ const GENERIC: &str = "uplink_xdp_generic";
 
 /// The table of the interfaces that take frames.
 const PORTS: &str = "FRAME_PORTS";
+
+/// The table of the uplinks' addresses.
+const ADDRESSES: &str = "UPLINK_ADDRESSES";
 
 /// How long an interface is taken to take frames, in seconds, after it was last seen to. A daemon that
 /// is dead looks no more.
@@ -44,7 +53,7 @@ pub enum XdpMode {
 pub(super) struct Frames {
     mode: XdpMode,
     /// By interface index, where the program is attached.
-    links: BTreeMap<u32, XdpLinkId>,
+    links: BTreeMap<u32, HeldLink>,
     /// Uplinks whose driver cannot, where that is no error.
     refused: BTreeSet<u32>,
     /// The uplinks' addresses, as their table has them.
@@ -59,6 +68,14 @@ impl Frames {
         match self.mode {
             XdpMode::Generic => GENERIC,
             _ => NATIVE,
+        }
+    }
+
+    /// Where it runs, and where the other one would.
+    const fn place(&self) -> (Place, Place) {
+        match self.mode {
+            XdpMode::Generic => (Place::Stack, Place::Driver),
+            _ => (Place::Driver, Place::Stack),
         }
     }
 
@@ -139,7 +156,7 @@ impl Datapath {
             .map(|(index, address)| (*index, in_memory(*address)))
             .collect();
         let mut held = std::mem::take(&mut self.frames.addresses);
-        let synced = self.sync_hash("UPLINK_ADDRESSES", &mut held, &wanted);
+        let synced = self.sync_hash(ADDRESSES, &mut held, &wanted);
         self.frames.addresses = held;
         synced
     }
@@ -186,8 +203,10 @@ impl Datapath {
             XdpMode::Generic => (AyaMode::Skb, "in front of the stack"),
             _ => (AyaMode::Driver, "in the driver"),
         };
-        match self.xdp()?.attach_to_if_index(index, mode) {
+        let place = self.frames.place().0;
+        match self.attach_xdp(index, mode)? {
             Ok(link) => {
+                let link = self.hold((index, place), link)?;
                 self.frames.links.insert(index, link);
                 info!("XDP runs {where_it_runs} of {name}");
                 Ok(())
@@ -206,6 +225,58 @@ impl Datapath {
         }
     }
 
+    /// Attaches the program, in the place of the one that an earlier portnat has left if there is one.
+    fn attach_xdp(
+        &mut self,
+        index: u32,
+        mode: AyaMode,
+    ) -> Result<Result<FdLink, ProgramError>, DatapathError> {
+        let (place, other) = self.frames.place();
+        // There is no room for both.
+        if self.keeping.take_link((index, other)).is_some() {
+            self.keeping.remove_link((index, other));
+        }
+        if let Some(found) = self.keeping.take_link((index, place)) {
+            match replace(self.xdp()?, found) {
+                Ok(link) => {
+                    self.keeping.adopted += 1;
+                    return Ok(Ok(link));
+                }
+                Err(error) => {
+                    debug!("taking over XDP at interface {index}: {error}");
+                    self.keeping.remove_link((index, place));
+                }
+            }
+        }
+        let program = self.xdp()?;
+        Ok(program.attach_to_if_index(index, mode).and_then(|link| {
+            let link = program.take_link(link)?;
+            link.try_into().map_err(no_link)
+        }))
+    }
+
+    /// Knows what is in the tables that go on.
+    pub(super) fn adopt_frames(&mut self, left: &Left) -> Result<(), DatapathError> {
+        if left.maps.contains(ADDRESSES) {
+            self.frames.addresses = self.entries(ADDRESSES)?;
+        }
+        if left.maps.contains(PORTS) {
+            self.frames.ports = self.entries::<u64>(PORTS)?.into_keys().collect();
+        }
+        Ok(())
+    }
+
+    fn entries<V: Copy + 'static>(
+        &mut self,
+        table: &'static str,
+    ) -> Result<BTreeMap<u32, V>, DatapathError> {
+        let map = self.hash::<u32, V>(table)?;
+        map.iter()
+            .map(|entry| entry.map(|(Plain(key), Plain(value))| (key, value)))
+            .collect::<Result<_, _>>()
+            .map_err(|error| DatapathError::table(table, error))
+    }
+
     /// Detaches the program from everywhere.
     pub(super) fn detach_frames(&mut self) {
         let indices: Vec<u32> = self.frames.links.keys().copied().collect();
@@ -218,34 +289,30 @@ impl Datapath {
         let Some(link) = self.frames.links.remove(&index) else {
             return;
         };
-        let name = self.frames.program();
-        let detached = self.xdp().and_then(|program| {
-            let detached = program.detach(link);
-            detached.map_err(|error| DatapathError::program(name, error))
-        });
-        if let Err(error) = detached {
+        if let Err(error) = link.end() {
+            let name = self.frames.program();
             debug!("detaching {name} from interface {index}: {error}");
         }
     }
 
     /// The program, loaded.
     fn xdp(&mut self) -> Result<&mut Xdp, DatapathError> {
-        let started = Instant::now();
         let name = self.frames.program();
         let refused = |error| DatapathError::program(name, error);
-        let program: &mut Xdp = self
-            .ebpf
-            .program_mut(name)
-            .ok_or_else(|| ProgramError::InvalidName {
-                name: name.to_owned(),
-            })
-            .and_then(TryInto::try_into)
-            .map_err(refused)?;
-        if program.fd().is_err() {
-            program.load().map_err(refused)?;
-            say_loaded(name, &program.info().map_err(refused)?, started);
+        self.keeping.adopt_xdp(name);
+        if self.keeping.xdp.is_none() {
+            let started = Instant::now();
+            let program = own(&mut self.ebpf, name).map_err(refused)?;
+            if program.fd().is_err() {
+                program.load().map_err(refused)?;
+                say_loaded(name, &program.info().map_err(refused)?, started);
+                self.keeping.pin_program(name, |path| program.pin(path))?;
+            }
         }
-        Ok(program)
+        match &mut self.keeping.xdp {
+            Some(program) => Ok(program),
+            None => own(&mut self.ebpf, name).map_err(refused),
+        }
     }
 
     /// Runs the program on a frame that comes in by the interface with index 1 (BPF_PROG_TEST_RUN); for
@@ -268,4 +335,23 @@ impl Datapath {
         out.truncate(result.data_size_out as usize);
         Ok((result.return_value, out))
     }
+}
+
+/// Puts the program in the place of the one that a link has.
+fn replace(program: &mut Xdp, found: FoundLink) -> Result<FdLink, ProgramError> {
+    if program.info()?.id() == found.program {
+        return Ok(found.link);
+    }
+    let link = XdpLink::try_from(found.link).map_err(no_link)?;
+    let link = program.attach_to_link(link)?;
+    program.take_link(link)?.try_into().map_err(no_link)
+}
+
+/// The program of the object.
+fn own<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp, ProgramError> {
+    ebpf.program_mut(name)
+        .ok_or_else(|| ProgramError::InvalidName {
+            name: name.to_owned(),
+        })?
+        .try_into()
 }

@@ -4,8 +4,10 @@
 //! nothing was given away, and what fails leaves no trace. Copies share what holds the ports, which
 //! are free again when the last of them is gone, and the ids that were given.
 
+use std::collections::BTreeMap;
 use std::iter::from_fn;
-use std::net::SocketAddr;
+use std::mem::take;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::allocate::{Allocator, HostPorts, PublishError};
 use super::published::PublishedPort;
 use crate::net::{Choice, PortRange, Reservation, ReserveError};
-use crate::spec::{Ports, PublishSpec};
+use crate::spec::{Ports, Protocol, PublishSpec};
 
 /// On whose word a port is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,12 +50,21 @@ pub struct Source<'a> {
     pub reserve: Box<dyn Fn(PortRange, Choice) -> Result<Reservation, ReserveError> + 'a>,
 }
 
+/// Both sides of a published port.
+type Sides = (IpAddr, Ports, Protocol, SocketAddr);
+
+fn sides(port: &PublishedPort) -> Sides {
+    (port.address, port.ports, port.protocol, port.target)
+}
+
 /// What is published. No id is ever given twice, so that what the datapath still knows of a port
 /// that was is never taken for another's.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     publications: Vec<Publication>,
     allocator: Allocator,
+    /// The ids of ports that were published before this process began, for who is the same.
+    left: BTreeMap<Sides, u32>,
     last_id: Arc<AtomicU32>,
 }
 
@@ -135,6 +146,21 @@ impl Ledger {
             allocator: Allocator::remembering(given),
             ..Self::default()
         }
+    }
+
+    /// Ports that a process before this one has published, and the greatest id that any had: who is
+    /// the same gets the same id, and others get greater ones.
+    pub fn take_over(&mut self, left: impl IntoIterator<Item = PublishedPort>, last_id: u32) {
+        self.left = left
+            .into_iter()
+            .map(|port| (sides(&port), port.id))
+            .collect();
+        self.last_id = Arc::new(last_id.into());
+    }
+
+    /// Ends the taking over; returns the ids of ports that nobody was the same as.
+    pub fn end_taking_over(&mut self) -> Vec<u32> {
+        take(&mut self.left).into_values().collect()
     }
 
     /// The ephemeral ports that these specs have.
@@ -253,7 +279,8 @@ impl Ledger {
                 held,
             };
             for port in &mut publication.ports {
-                port.id = self.next_id();
+                let left = self.left.remove(&sides(port));
+                port.id = left.unwrap_or_else(|| self.next_id());
             }
             change.asked.push((publication, true));
         }

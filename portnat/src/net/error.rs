@@ -100,6 +100,20 @@ pub enum NetError {
         /// The kernel's answer.
         cause: io::Error,
     },
+    /// What was changed could not be written down, or read again.
+    #[error("cannot keep record of changed sysctls in {}: {}", path.display(), reason(.cause))]
+    Record {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The kernel's answer.
+        cause: io::Error,
+    },
+    /// The namespace could not be named.
+    #[error("cannot tell this network namespace from others: {}", reason(.cause))]
+    Namespace {
+        /// The kernel's answer.
+        cause: io::Error,
+    },
     /// A sysctl holds something other than what the kernel documents.
     #[error("{key} is {value:?}: expected {expected}")]
     SysctlValue {

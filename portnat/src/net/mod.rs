@@ -10,6 +10,7 @@
 //! | which devices take frames of which the host has made no packets | [`frame_takers()`] |
 //! | switch GRO on at a container's end of its link, and off again | [`FarEnd`], [`Feature`] |
 //! | keep host ports from everyone else | [`Reserver`] |
+//! | tell this namespace from all others | [`namespace_name()`] |
 //! | be the only portnat here | [`Singleton`] |
 //! | read the kernel's clock as BPF sees it | [`ticks_per_second()`] |
 
@@ -21,6 +22,7 @@ mod ethtool;
 mod far_end;
 mod frames;
 mod link;
+mod namespace;
 mod reserve;
 mod single;
 mod snapshot;
@@ -35,6 +37,7 @@ pub use ethtool::Feature;
 pub use far_end::FarEnd;
 pub use frames::frame_takers;
 pub use link::{Address, Link, LinkKind, LinkLayer, Scope};
+pub use namespace::namespace_name;
 pub use reserve::{
     Choice, Guard, GuardError, Holder, MOST_SOCKETS, Owner, PortRange, Reservation, ReserveError,
     Reserver, Tenure,

@@ -23,6 +23,13 @@ impl Protocol {
             Self::Sctp => 132,
         }
     }
+
+    /// The protocol with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        let all = [Self::Tcp, Self::Udp, Self::Sctp];
+        all.into_iter().find(|protocol| protocol.number() == number)
+    }
 }
 
 /// Docker's spelling: `tcp`, `udp`, `sctp`.

@@ -19,7 +19,7 @@
 //! - [`publish`]: ports are published and unpublished meanwhile. [`reload`]: the config
 //!   file, and that it is read anew.
 //! - [`fragments`]: datagrams in fragments, of which some do not come.
-//! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
+//! - [`lifecycle`]: what is left behind, which is nothing. [`survival`]: unless it is to go on. [`demo`]: the same of the demo.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
 //!
 //! Underneath, [`daemon`] runs the binary, [`picture`] compares a namespace before and after,
@@ -54,6 +54,7 @@ mod reload;
 mod reserve;
 mod sctp;
 mod support;
+mod survival;
 mod tenant;
 mod traffic;
 mod tun;

@@ -201,8 +201,8 @@ fn without_an_address_a_spec_has_its_port_in_both_families() {
             // An address that nobody has, instead of all of the host's.
             let address = IpAddr::from([198, 51, 100, 28]);
             let protocol = match ports.address {
-                IpAddr::V4(_) => crate::spec::Protocol::Tcp,
-                IpAddr::V6(_) => crate::spec::Protocol::Udp,
+                IpAddr::V4(_) => Protocol::Tcp,
+                IpAddr::V6(_) => Protocol::Udp,
             };
             let elsewhere = PortRange {
                 address,

@@ -1,19 +1,22 @@
 //! Names of the sysctls that every link has one of.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use super::NetError;
 
 /// A sysctl of one link, `net.FAMILY.conf.LINK.NAME`, or of all of them; or one that is no link's,
 /// `net.netfilter.NAME`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Conf {
     /// `ipv4` or `ipv6`; or `netfilter`.
-    family: &'static str,
+    family: Cow<'static, str>,
     /// A link's name, `all` or `default`; empty if it is no link's.
     of: String,
     /// The last part.
-    name: &'static str,
+    name: Cow<'static, str>,
 }
 
 /// What `all` and `default` mean differs from one sysctl to another; they are no links.
@@ -35,9 +38,9 @@ impl Conf {
 
     fn new(family: &'static str, of: &str, name: &'static str) -> Self {
         Self {
-            family,
+            family: family.into(),
             of: of.to_owned(),
-            name,
+            name: name.into(),
         }
     }
 
@@ -52,9 +55,19 @@ impl Conf {
 
     pub(super) fn path(&self, root: &Path) -> PathBuf {
         if self.of.is_empty() {
-            return root.join("net").join(self.family).join(self.name);
+            return root.join("net").join(&*self.family).join(&*self.name);
         }
-        directory(root, self.family).join(&self.of).join(self.name)
+        directory(root, &self.family)
+            .join(&self.of)
+            .join(&*self.name)
+    }
+
+    /// Whether each part is a file name, or as good as none.
+    pub(super) fn is_plain(&self) -> bool {
+        let is_plain = |part: &str| !matches!(part, "." | "..") && !part.contains(['/', '\0']);
+        [&*self.family, &self.of, &*self.name]
+            .into_iter()
+            .all(is_plain)
     }
 
     /// The link it belongs to, if it is one link's.
@@ -65,7 +78,7 @@ impl Conf {
     /// The sysctls by which somebody else makes the whole host forward, this link included. After
     /// that the value of this one is no longer portnat's to take back.
     pub(super) fn host_wide(&self) -> Vec<Self> {
-        match (self.interface(), self.family, self.name) {
+        match (self.interface(), &*self.family, &*self.name) {
             (Some(_), "ipv4", "forwarding") => vec![Self::v4(ALL, "forwarding")],
             (Some(_), "ipv6", "force_forwarding") => {
                 vec![

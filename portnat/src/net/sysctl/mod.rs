@@ -6,6 +6,7 @@ mod forwarding;
 mod ipv6;
 mod loopback;
 mod port_range;
+mod record;
 mod reserved_ports;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use super::error::reason;
 use conf::Conf;
 pub use ipv6::has_ipv6;
 pub use port_range::local_port_range;
+use record::Record;
 pub(super) use reserved_ports::ReservedPorts;
 pub use reserved_ports::local_reserved_ports;
 use verdict::{Verdict, verdict};
@@ -40,6 +42,10 @@ pub struct Sysctls {
     changed: Vec<Changed>,
     /// Sysctls to look at before some of the changed ones are put back, each once.
     host_wide: Vec<HostWide>,
+    /// Where changes are written down.
+    record: Option<Record>,
+    /// Whether they outlive this.
+    stay: bool,
 }
 
 /// A sysctl that no longer has the value it had.
@@ -48,7 +54,7 @@ struct Changed {
     conf: Conf,
     previous: String,
     /// What it was made.
-    set: &'static str,
+    set: String,
     /// Those of [`Conf::host_wide`] that were off then.
     host_did_not: Vec<Conf>,
     /// Kept open, because an open sysctl stays that of its own namespace and link: it can be
@@ -81,17 +87,27 @@ impl Sysctls {
             root: root.to_owned(),
             changed: Vec::new(),
             host_wide: Vec::new(),
+            record: None,
+            stay: false,
         }
     }
 
     /// Forgets, and so closes, what belonged to links that are not among `names`, those of all the
     /// links there are. To be called now and then, or a host where containers come and go
     /// accumulates open files.
-    pub fn forget_missing(&mut self, names: &BTreeSet<String>) {
+    ///
+    /// # Errors
+    /// [`NetError::Record`] if that cannot be written down.
+    pub fn forget_missing(&mut self, names: &BTreeSet<String>) -> Result<(), NetError> {
+        let before = self.changed.len();
         self.changed.retain(|changed| {
             let link = changed.conf.interface();
             link.is_none_or(|link| names.contains(link))
         });
+        if self.changed.len() == before {
+            return Ok(());
+        }
+        self.write_down()
     }
 
     fn is_ours(&self, conf: &Conf) -> bool {
@@ -105,25 +121,35 @@ impl Sysctls {
             return Ok(());
         }
         let host_did_not = self.host_did_not(&conf);
-        let path = conf.path(&self.root);
-        let written = || {
-            let file = open(&path)?;
-            write(&file, value)?;
-            Ok(file)
-        };
-        let file = written().map_err(|cause| NetError::WriteSysctl {
+        let failed = |cause| NetError::WriteSysctl {
             key: key.clone(),
             value: value.to_owned(),
             cause,
-        })?;
-        tracing::info!("set {key} = {value} (was {previous}), restored at exit");
+        };
+        let file = open(&conf.path(&self.root)).map_err(failed)?;
+        // Before it is: who is killed in between has changed nothing that is not written down.
         self.remember(Changed {
-            conf,
-            previous,
-            set: value,
+            conf: conf.clone(),
+            previous: previous.clone(),
+            set: value.to_owned(),
             host_did_not,
             file,
-        });
+        })?;
+        let changed = self
+            .changed
+            .last()
+            .map(|changed| write(&changed.file, value));
+        if let Some(Err(cause)) = changed {
+            self.changed.pop();
+            self.write_down()?;
+            return Err(failed(cause));
+        }
+        let until = if self.stay {
+            "until `portnat cleanup`"
+        } else {
+            "restored at exit"
+        };
+        tracing::info!("set {key} = {value} (was {previous}), {until}");
         Ok(())
     }
 
@@ -140,32 +166,25 @@ impl Sysctls {
         self.remember(Changed {
             conf,
             previous,
-            set,
+            set: set.to_owned(),
             host_did_not: Vec::new(),
             file,
-        });
-        Ok(())
+        })
     }
 
     /// A sysctl that was changed before either got another value from somebody else, or is that of
     /// a new link with an old name. Both ways the value of now is the one to put back.
-    fn remember(&mut self, changed: Changed) {
+    fn remember(&mut self, changed: Changed) -> Result<(), NetError> {
         self.changed.retain(|other| other.conf != changed.conf);
         self.changed.push(changed);
+        self.write_down()
     }
 
     /// Those host-wide switches of a sysctl that are off; one that cannot be read is none.
     fn host_did_not(&mut self, conf: &Conf) -> Vec<Conf> {
         let mut off = Vec::new();
         for conf in conf.host_wide() {
-            if !self.host_wide.iter().any(|open| open.conf == conf) {
-                let Ok(file) = File::open(conf.path(&self.root)) else {
-                    continue;
-                };
-                let conf = conf.clone();
-                self.host_wide.push(HostWide { conf, file });
-            }
-            if !self.is_on(&conf) {
+            if self.look_at(&conf) && !self.is_on(&conf) {
                 off.push(conf);
             }
         }
@@ -209,12 +228,12 @@ impl Sysctls {
             }
         }
         self.host_wide.clear();
-        result
+        result.and(self.write_down())
     }
 
     fn undo(&self, changed: &Changed) -> io::Result<()> {
         let key = changed.conf.key();
-        let (previous, set) = (&changed.previous, changed.set);
+        let (previous, set) = (&changed.previous, &changed.set);
         let now = read_open(&changed.file)?;
         let host_wide = changed.host_did_not.iter().find(|conf| self.is_on(conf));
         match verdict(previous, set, &now, host_wide.is_some()) {
@@ -239,7 +258,9 @@ impl Sysctls {
 
 impl Drop for Sysctls {
     fn drop(&mut self) {
-        if let Err(error) = self.restore() {
+        if !self.stay
+            && let Err(error) = self.restore()
+        {
             tracing::warn!("{error}");
         }
     }

@@ -135,7 +135,8 @@ fn what_links_that_are_gone_had_is_forgotten() {
     sysctls.enable_forwarding("eth0").expect("settable");
     sysctls.enable_forwarding("veth1").expect("settable");
     sysctls.enable_forwarding_v6("veth1").expect("settable");
-    sysctls.forget_missing(&BTreeSet::from(["eth0".to_owned()]));
+    let eth0 = BTreeSet::from(["eth0".to_owned()]);
+    sysctls.forget_missing(&eth0).expect("writable");
     let kept = [
         "net.ipv4.conf.eth0.forwarding",
         "net.ipv6.conf.all.forwarding",
@@ -242,7 +243,7 @@ fn connection_tracking_is_liberal_for_a_time_where_there_is_any() {
     for _ in 0..2 {
         sysctls.be_liberal().expect("set");
         // It is no link's.
-        sysctls.forget_missing(&BTreeSet::new());
+        sysctls.forget_missing(&BTreeSet::new()).expect("writable");
     }
     assert_eq!(tree.value(LIBERAL), "1");
     sysctls.restore().expect("put back");

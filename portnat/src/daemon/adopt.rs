@@ -1,0 +1,98 @@
+//! What a portnat before this one has left goes on: its ports keep their numbers and ids.
+
+use std::path::{Path, PathBuf};
+
+use tracing::{info, warn};
+
+use super::{Config, Daemon};
+use crate::datapath::{DatapathError, Keep, LeftPort, Pins};
+use crate::model::PublishedPort;
+use crate::net::{NetError, Sysctls, namespace_name};
+use crate::spec::Protocol;
+
+/// What is left of a portnat before this one.
+pub(super) struct Adoption {
+    pub(super) keep: Option<Keep>,
+    /// The ports that were published.
+    ports: Vec<LeftPort>,
+    last_id: u32,
+    /// Whether anything was there.
+    pub(super) was_there: bool,
+}
+
+impl Adoption {
+    /// Looks for it.
+    pub(super) fn find(config: &Config) -> anyhow::Result<Self> {
+        let find = |directory: &PathBuf| {
+            let pins = Pins::new(directory, &namespace_name()?);
+            let keep = Keep::find(pins, config.persist, &config.load)?;
+            Ok::<_, anyhow::Error>(keep)
+        };
+        let keep = config.pin_dir.as_ref().map(find).transpose()?;
+        Ok(Adoption {
+            ports: keep.as_ref().map_or_else(Vec::new, Keep::ports),
+            last_id: keep.as_ref().map_or(0, Keep::last_id),
+            was_there: keep.as_ref().is_some_and(Keep::was_there),
+            keep,
+        })
+    }
+
+    /// The ports that were published.
+    pub(super) fn ports(&self) -> Vec<PublishedPort> {
+        let ports = self.ports.iter().filter_map(|left| {
+            Some(PublishedPort {
+                id: left.id,
+                address: left.address,
+                ports: left.ports,
+                protocol: Protocol::from_number(left.protocol)?,
+                target: left.target,
+            })
+        });
+        ports.collect()
+    }
+
+    /// The greatest id that a port has had.
+    pub(super) fn last_id(&self) -> u32 {
+        self.last_id
+    }
+}
+
+/// Where changed sysctls are written down: beside the control socket.
+pub(super) fn record_path(socket: &Path) -> Result<PathBuf, NetError> {
+    let directory = socket.parent().unwrap_or(Path::new("."));
+    Ok(directory.join(format!("{}-sysctls", namespace_name()?)))
+}
+
+/// The sysctls, with what a portnat before this one has changed.
+pub(super) fn sysctls(config: &Config) -> Result<Sysctls, NetError> {
+    match &config.socket {
+        Some(socket) => Sysctls::recorded(&record_path(socket)?, config.persist),
+        None => Ok(Sysctls::new()),
+    }
+}
+
+impl Daemon {
+    /// Ends the taking over, and says what was taken over.
+    pub(super) fn settle(&mut self, ports: usize) -> Result<(), DatapathError> {
+        if let Some(adopted) = self.datapath.settle()? {
+            info!(
+                "took over {ports} ports, {} flows and {} attachments of an earlier portnat",
+                adopted.flows, adopted.attachments
+            );
+        }
+        Ok(())
+    }
+
+    /// Ends and leaves everything as it is.
+    pub(super) fn leave(self) {
+        self.sysctls.leave();
+        self.datapath.leave();
+    }
+
+    /// Takes back what was pinned.
+    pub(super) fn unpin(&mut self) {
+        if let Err(error) = self.datapath.unpin() {
+            warn!("{error}");
+        }
+    }
+}

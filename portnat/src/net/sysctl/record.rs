@@ -1,0 +1,187 @@
+//! What was changed, written down: who is killed puts nothing back, and the next one has to know.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::net::if_::if_nametoindex;
+use serde::{Deserialize, Serialize};
+
+use super::conf::Conf;
+use super::{Changed, HostWide, NetError, ROOT, Sysctls, open};
+
+/// Where the kernel names this run of it.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The file's content.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    /// What was changed before the last boot is not changed any more.
+    boot: String,
+    changed: Vec<Entry>,
+}
+
+/// A sysctl that was changed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    conf: Conf,
+    /// The link's, if it is a link's: a later one can have its name.
+    index: Option<u32>,
+    previous: String,
+    set: String,
+    host_did_not: Vec<Conf>,
+}
+
+/// Where changes are written down.
+#[derive(Debug)]
+pub(super) struct Record {
+    path: PathBuf,
+    boot: String,
+}
+
+impl Record {
+    fn new(path: &Path) -> Self {
+        // Without /proc there is no sysctl either.
+        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
+        Record {
+            path: path.to_owned(),
+            boot: boot.trim_end().to_owned(),
+        }
+    }
+
+    /// Writes down all of `changed`; if that is nothing, the file goes.
+    pub(super) fn write(&self, changed: &[Changed]) -> Result<(), NetError> {
+        let failed = |cause| NetError::Record {
+            path: self.path.clone(),
+            cause,
+        };
+        if changed.is_empty() {
+            return match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+                _ => Ok(()),
+            };
+        }
+        let changed = changed.iter().map(|changed| Entry {
+            conf: changed.conf.clone(),
+            index: index(&changed.conf),
+            previous: changed.previous.clone(),
+            set: changed.set.clone(),
+            host_did_not: changed.host_did_not.clone(),
+        });
+        let written = Written {
+            boot: self.boot.clone(),
+            changed: changed.collect(),
+        };
+        replace(&self.path, &written).map_err(failed)
+    }
+
+    /// What a portnat before this one has written down since the machine was booted.
+    fn read(&self) -> Result<Vec<Entry>, NetError> {
+        let failed = |cause| NetError::Record {
+            path: self.path.clone(),
+            cause,
+        };
+        let text = match fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text.map_err(failed)?,
+        };
+        let written: Written =
+            serde_json::from_slice(&text).map_err(|error| failed(error.into()))?;
+        if written.boot != self.boot {
+            return Ok(Vec::new());
+        }
+        Ok(written.changed)
+    }
+}
+
+impl Sysctls {
+    /// Knows what a portnat before this one has written down at `path` and not put back, and writes
+    /// down there what it changes. If they are to `stay`, dropping this puts nothing back.
+    ///
+    /// # Errors
+    /// [`NetError::Record`] if the file cannot be read.
+    pub fn recorded(path: &Path, stay: bool) -> Result<Self, NetError> {
+        Self::recorded_under(Path::new(ROOT), path, stay)
+    }
+
+    pub(super) fn recorded_under(root: &Path, path: &Path, stay: bool) -> Result<Self, NetError> {
+        let record = Record::new(path);
+        let mut sysctls = Self::under(root);
+        for entry in record.read()? {
+            let (conf, host_did_not) = (entry.conf, entry.host_did_not);
+            if !conf.is_plain() || !host_did_not.iter().all(Conf::is_plain) {
+                return Err(NetError::Record {
+                    path: path.to_owned(),
+                    cause: io::Error::other("it names what is no sysctl"),
+                });
+            }
+            // It went with its link.
+            let is_same = index(&conf) == entry.index;
+            let Some(file) = is_same.then(|| open(&conf.path(root)).ok()).flatten() else {
+                continue;
+            };
+            for conf in &host_did_not {
+                sysctls.look_at(conf);
+            }
+            sysctls.changed.push(Changed {
+                conf,
+                previous: entry.previous,
+                set: entry.set,
+                host_did_not,
+                file,
+            });
+        }
+        sysctls.record = Some(record);
+        sysctls.stay = stay;
+        Ok(sysctls)
+    }
+
+    /// How many are changed.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Leaves them changed, and written down.
+    pub fn leave(mut self) {
+        self.changed.clear();
+    }
+
+    pub(super) fn write_down(&self) -> Result<(), NetError> {
+        self.record
+            .as_ref()
+            .map_or(Ok(()), |record| record.write(&self.changed))
+    }
+
+    /// Opens a host-wide switch, so that it can be looked at later. One that cannot be read is none.
+    pub(super) fn look_at(&mut self, conf: &Conf) -> bool {
+        if self.host_wide.iter().any(|open| open.conf == *conf) {
+            return true;
+        }
+        let Ok(file) = File::open(conf.path(&self.root)) else {
+            return false;
+        };
+        let conf = conf.clone();
+        self.host_wide.push(HostWide { conf, file });
+        true
+    }
+}
+
+/// The index of the link that a sysctl belongs to.
+fn index(conf: &Conf) -> Option<u32> {
+    if_nametoindex(conf.interface()?).ok()
+}
+
+/// Writes a file anew: who reads it meanwhile, or after we are killed, finds the old one or the new.
+fn replace(path: &Path, written: &Written) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(&serde_json::to_vec(written)?)?;
+    fs::rename(new, path)
+}
