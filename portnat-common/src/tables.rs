@@ -187,6 +187,12 @@ pub trait Tables<F: Family>: Fragments {
     /// The inside subnet that `address` lies in.
     fn subnet(&self, address: &F::Address) -> Option<&Subnet>;
 
+    /// Whether [`Tables::subnet`] may know `address`; costs no look-up.
+    #[inline(always)]
+    fn may_be_inside(&self, address: &F::Address) -> bool {
+        self.subnet(address).is_some()
+    }
+
     /// Index of the interface of this hook.
     fn interface(&self) -> u32;
 

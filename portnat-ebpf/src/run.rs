@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer};
 use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::info;
-use portnat_common::nat::{Hook, Sight};
+use portnat_common::nat::{self, Hook, Sight};
 use portnat_common::wire::ethernet;
 use portnat_common::{DropReason, Family, Packet, Tables, V4, V6};
 
@@ -139,6 +139,12 @@ fn process<F: Mapped, At: Place>(ctx: &TcContext) -> Done
 where
     Maps: Tables<F>,
 {
+    // What comes in by a port is numbered in any case.
+    if !At::SENDS
+        && nat::is_bystander::<F, _, _>(&Skb::plain(ctx), sight::<At>(ctx), &Maps::at(ctx))
+    {
+        return Done::plain(Done::NEXT);
+    }
     let done = steps::established::<F, At>(ctx);
     let wants_more = [Done::FRAGMENT, Done::ERROR, Done::UNKNOWN, Done::CONVERT];
     if !wants_more.iter().any(|more| done.is(*more)) {

@@ -393,9 +393,14 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn subnet(&self, address: &$address) -> Option<&Subnet> {
+            fn may_be_inside(&self, address: &$address) -> bool {
                 let (word, bit) = octet_position(address);
-                if INSIDE.get(word).is_none_or(|bits| bits & bit == 0) {
+                INSIDE.get(word).is_some_and(|bits| bits & bit != 0)
+            }
+
+            #[inline(always)]
+            fn subnet(&self, address: &$address) -> Option<&Subnet> {
+                if !Tables::<$family>::may_be_inside(self, address) {
                     return None;
                 }
                 $subnets.get(Key::new(8 * size_of::<$address>() as u32, *address))

@@ -70,6 +70,10 @@ pub trait Family: Copy + 'static {
     /// own or the packet's length.
     fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Self::Address>>;
 
+    /// Reads of the network header at `l3` what most packets' say; `None` if anything is unusual about
+    /// it. What it says of lengths is not looked at.
+    fn plain<P: Packet>(packet: &P, l3: usize) -> Option<Plain<Self::Address>>;
+
     /// Reads the network header at `l3` of a packet that an ICMP error quotes. The quotation may end
     /// right behind the first 8 bytes of its transport header, whatever the header says.
     fn quoted<P: Packet>(packet: &P, l3: usize) -> Option<Network<Self::Address>>;
@@ -116,6 +120,19 @@ pub struct Network<A> {
     pub fragment: Fragment,
     /// The identification that a datagram's fragments share, host byte order.
     pub id: u32,
+}
+
+/// What a network header says that has no options and is no fragment's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain<A> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// The transport protocol.
+    pub protocol: u8,
+    /// Where the transport header lies, in bytes from the start of the packet.
+    pub l4: usize,
 }
 
 /// Which part of a datagram a packet is.

@@ -5,7 +5,7 @@ use crate::checksum::Sum;
 use crate::packet::Packet;
 use crate::wire::{Be16, ethernet, icmp, ipv4, protocol};
 
-use super::{Family, Fragment, Network};
+use super::{Family, Fragment, Network, Plain};
 
 /// IPv4.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,20 @@ impl Family for V4 {
             return None;
         }
         Some(network)
+    }
+
+    #[inline(always)]
+    fn plain<P: Packet>(packet: &P, l3: usize) -> Option<Plain<Ip4>> {
+        let header: ipv4::Header = packet.read(l3)?;
+        if header.version_ihl != ipv4::PLAIN || header.is_fragment() {
+            return None;
+        }
+        Some(Plain {
+            src: header.src,
+            dst: header.dst,
+            protocol: header.protocol,
+            l4: l3 + size_of::<ipv4::Header>(),
+        })
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use crate::icmp_answer::MOST_QUOTED;
 use crate::packet::Packet;
 use crate::wire::{Be16, ethernet, icmp, ipv6, protocol};
 
-use super::{Family, Fragment, Network};
+use super::{Family, Fragment, Network, Plain};
 
 /// How many extension headers are followed. RFC 8200 section 4.1 has no use for more of those that
 /// may stand before a transport header that can be translated.
@@ -74,6 +74,21 @@ impl Family for V6 {
             return None;
         }
         Some(network)
+    }
+
+    /// What follows may be an extension, which is a protocol without ports.
+    #[inline(always)]
+    fn plain<P: Packet>(packet: &P, l3: usize) -> Option<Plain<Ip6>> {
+        let header: ipv6::Header = packet.read(l3)?;
+        if header.version() != 6 {
+            return None;
+        }
+        Some(Plain {
+            src: header.src,
+            dst: header.dst,
+            protocol: header.next,
+            l4: l3 + size_of::<ipv6::Header>(),
+        })
     }
 
     /// What cannot be followed to its transport header counts as a protocol without ports.

@@ -27,6 +27,10 @@ use super::{Hook, Length, Sight, fits};
 #[inline(always)]
 pub fn answer<P: Packet, T: Tables<V6>>(packet: &P, sight: Sight, tables: &T) -> Option<Verdict> {
     let mut network = V4::network(packet, sight.l3)?;
+    // Before any flow is looked for: it comes from behind a bridge and is for the bridge itself.
+    if tables.bridge_v4(network.src)?.1 != network.dst {
+        return None;
+    }
     let mut transport = Transport::read::<V4, P>(packet, &network).ok()?;
     let evidence = Evidence::read(packet, &network);
     transport.forget(packet, &mut network.protocol);

@@ -36,9 +36,12 @@ pub(super) fn deliver<F: Family, P: Packet, T: Tables<F>>(
     if !tables.is_for_us() {
         return None;
     }
-    let known = (network, transport, flow);
-    let at = tables.interface();
-    let interface = may_pass::<F, P, T>(packet, sight, tables, settings, known, at)?;
+    let length = length_if_plain::<F, P>(packet, sight, settings, network, transport)?;
+    if tables.is_tagged() {
+        return None;
+    }
+    let (at, now) = (tables.interface(), tables.now());
+    let interface = flow.way.of_packet(at, length, settings.hz, now)?;
     Some(hand_over::<F, P>(
         packet, sight, transport, key, flow, interface,
     ))
@@ -77,7 +80,8 @@ pub(super) fn send<F: Family, P: Packet, T: Tables<F>>(
     network: &Network<F::Address>,
     transport: &Transport,
 ) -> Option<Verdict> {
-    if settings.fast == 0 {
+    let length = length_if_plain::<F, P>(packet, sight, settings, network, transport)?;
+    if tables.is_tagged() {
         return None;
     }
     let key = tuple(network, transport, Side::Egress);
@@ -85,37 +89,13 @@ pub(super) fn send<F: Family, P: Packet, T: Tables<F>>(
     if flow.interface != 0 || flow.seen.get() & DEAD != 0 {
         return None;
     }
-    let at = port_number(tables.interface());
-    let interface = may_pass::<F, P, T>(
-        packet,
-        sight,
-        tables,
-        settings,
-        (network, transport, flow),
-        at,
-    )?;
+    let (at, now) = (port_number(tables.interface()), tables.now());
+    let interface = flow.way.of_packet(at, length, settings.hz, now)?;
     packet.redirect(interface);
     Some(match hop::<F, P>(packet, sight.l3, flow) {
         Some(()) => Verdict::Send,
         None => Verdict::Drop(DropReason::Unwritable),
     })
-}
-
-/// The interface that a packet may go by past the stack which comes in by `at`.
-#[inline(always)]
-fn may_pass<F: Family, P: Packet, T: Tables<F>>(
-    packet: &P,
-    sight: Sight,
-    tables: &T,
-    settings: &Settings,
-    (network, transport, flow): (&Network<F::Address>, &Transport, &Flow),
-    at: u32,
-) -> Option<u32> {
-    let length = length_if_plain::<F, P>(packet, sight, settings, network, transport)?;
-    if tables.is_tagged() {
-        return None;
-    }
-    flow.way.of_packet(at, length, settings.hz, tables.now())
 }
 
 /// How long a packet is from its network header on, in bytes, or each that is to be made of it; if it is

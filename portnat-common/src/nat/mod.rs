@@ -2,7 +2,7 @@
 //! netfilter does in PREROUTING and POSTROUTING. In between routing, firewall and conntrack see one
 //! plain flow between the client and the container.
 //!
-//! A packet meets [`established`] first, which decides about packets of confirmed flows and most that
+//! What [`is_bystander`] goes on as it is. A packet meets [`established`] next, which decides about packets of confirmed flows and most that
 //! is not ours. [`fragment`] does the same with fragments. Others go on to [`error`] if they are ICMP
 //! errors, else to [`half_open`] for packets of flows that are not confirmed, and to [`open`] if they
 //! may begin a flow. [`settle`] lets a first fragment's others follow. These read the packet anew,
@@ -12,6 +12,7 @@
 mod accelerate;
 mod across;
 mod across_error;
+mod bystander;
 mod error;
 mod fast;
 mod fragment;
@@ -30,6 +31,7 @@ mod track;
 pub use accelerate::{Glance, accelerate};
 pub use across::{answer, convert_v4, convert_v6};
 pub use across_error::{error_v4, error_v6};
+pub use bystander::is_bystander;
 pub use error::error;
 pub use fast::arrive_inside;
 pub use fragment::{fragment, settle};
@@ -119,6 +121,9 @@ pub fn process<F: Family, P: Packet, T: Tables<F>>(
     sight: Sight,
     tables: &T,
 ) -> Verdict {
+    if is_bystander::<F, P, T>(packet, sight, tables) {
+        return Verdict::Pass;
+    }
     let mut first = First::none();
     let mut next = established::<F, P, T>(packet, sight, tables);
     if next == Next::Fragment {
@@ -223,6 +228,16 @@ fn meet<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
             return Next::Done(leave::<F, T>(tables, network));
         }
         Hook::Local if !published => return Next::Done(Verdict::Pass),
+        // What a container sends past the host is for the hook where it leaves.
+        Hook::In if SENDS && !tables.is_addressed(&network.dst) => {
+            return Next::Done(leave::<F, T>(tables, network));
+        }
+        // What comes to a container from outside is translated already.
+        Hook::Inside
+            if tables.subnet(&network.src).is_none() && !tables.is_target(&network.src) =>
+        {
+            return Next::Done(Verdict::Pass);
+        }
         _ => {}
     }
     let tuple = tuple(network, transport, sight.hook.side());

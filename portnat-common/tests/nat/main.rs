@@ -3,6 +3,7 @@
 mod accelerate;
 mod across;
 mod answers;
+mod bystanders;
 mod carrier;
 mod errors;
 mod fast;
