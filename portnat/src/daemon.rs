@@ -171,10 +171,7 @@ impl Daemon {
         settings.lifetimes = options.lifetimes;
         let mut load = config.load;
         load.xdp = frames::mode(load.xdp, intent.fast)?;
-        let datapath = match adoption.keep.take() {
-            Some(keep) => Datapath::take_over(&load, &settings, keep)?,
-            None => Datapath::load(&load, &settings)?,
-        };
+        let datapath = adoption.load(&load, &settings)?;
         // Whoever asks before the loop runs waits for it.
         let (server, requests) = match socket.map(Server::start).transpose()? {
             Some((server, requests)) => (Some(server), requests),
@@ -204,12 +201,7 @@ impl Daemon {
             _singleton: singleton,
         };
         if let Err(error) = daemon.begin(host, config.load.trace, same).await {
-            // Who was there before had a reason to stay, which has not ended.
-            if adoption.was_there {
-                daemon.leave();
-            } else {
-                daemon.detach().await;
-            }
+            daemon.give_up(adoption.was_there).await;
             return Err(error);
         }
         daemon.announce();
@@ -278,12 +270,8 @@ impl Daemon {
     pub async fn stop(mut self) -> Report {
         self.warn_of_refusals();
         let report = self.report();
-        if self.persist {
-            info!("what is published and masqueraded goes on so until `portnat cleanup`");
-            self.leave();
-        } else {
-            self.detach().await;
-        }
+        let stays = self.persist;
+        self.give_up(stays).await;
         report
     }
 

@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use portnat_common::Settings;
 use tracing::{info, warn};
 
 use super::{Config, Daemon};
-use crate::datapath::{DatapathError, Keep, LeftPort, Pins};
+use crate::datapath::{Datapath, DatapathError, Keep, LeftPort, LoadOptions, Pins};
 use crate::model::PublishedPort;
 use crate::net::{NetError, Sysctls, namespace_name};
 use crate::spec::Protocol;
 
 /// What is left of a portnat before this one.
 pub(super) struct Adoption {
-    pub(super) keep: Option<Keep>,
+    keep: Option<Keep>,
     /// The ports that were published.
     ports: Vec<LeftPort>,
     last_id: u32,
@@ -35,6 +36,18 @@ impl Adoption {
             was_there: keep.as_ref().is_some_and(Keep::was_there),
             keep,
         })
+    }
+
+    /// Loads the datapath, which goes on with what is left.
+    pub(super) fn load(
+        &mut self,
+        options: &LoadOptions,
+        settings: &Settings,
+    ) -> Result<Datapath, DatapathError> {
+        match self.keep.take() {
+            Some(keep) => Datapath::take_over(options, settings, keep),
+            None => Datapath::load(options, settings),
+        }
     }
 
     /// The ports that were published.
@@ -83,8 +96,14 @@ impl Daemon {
         Ok(())
     }
 
-    /// Ends and leaves everything as it is.
-    pub(super) fn leave(self) {
+    /// Ends, and leaves everything as it is if it `stays`. So it does where a start fails and somebody was
+    /// there before: who had a reason to stay, which has not ended.
+    pub(super) async fn give_up(mut self, stays: bool) {
+        if !stays {
+            self.detach().await;
+            return;
+        }
+        info!("what is published and masqueraded goes on so until `portnat cleanup`");
         self.sysctls.leave();
         self.datapath.leave();
     }

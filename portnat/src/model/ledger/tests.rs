@@ -168,6 +168,27 @@ fn a_port_that_gets_another_target_stays_held_under_another_id() {
 }
 
 #[test]
+fn who_is_the_same_after_a_restart_has_the_same_id() {
+    let at = |rest: &str| format!("198.51.100.29:{rest}");
+    let specs = [at("8080:80@172.17.0.2"), at("9000-9009:90-99@172.17.0.2")];
+    let specs: Vec<&str> = specs.iter().map(String::as_str).collect();
+    let mut before = Ledger::default();
+    before.add(&["198.51.100.29:1:1@172.17.0.2", specs[1], specs[0]]);
+    let mut left = before.ports();
+    drop(before);
+    // Another target's, by now.
+    left[2].target.set_port(81);
+    let mut ledger = Ledger::default();
+    ledger.take_over(left, 12);
+    ledger.add(&specs);
+    assert_eq!(ids(ledger.iter()), [13, 2]);
+    assert_eq!(ledger.end_taking_over(), [1, 3]);
+    // What is published later is nobody's successor.
+    ledger.add(&["198.51.100.29:1:1@172.17.0.2"]);
+    assert_eq!(ids(ledger.iter()), [13, 2, 14]);
+}
+
+#[test]
 fn a_range_moves_and_goes_as_a_whole() {
     let at = |target: &str| format!("198.51.100.27:8000-8009:80-89@{target}");
     let mut ledger = Ledger::default();
