@@ -52,8 +52,14 @@ fn a_port_comes_and_goes() {
     let (lab, _server, daemon) = scene();
     refuses(&lab, 8080);
     let said = daemon.told(&["publish", CONTAINER, "-p", "8080:80", "-p", "8081:80"]);
-    let both = "0.0.0.0:8080/tcp -> 172.17.0.2:80\n0.0.0.0:8081/tcp -> 172.17.0.2:80\n";
-    assert_eq!(said, both);
+    let both = [8080, 8081].map(|port| {
+        let families = [
+            format!("0.0.0.0:{port}/tcp -> 172.17.0.2:80\n"),
+            format!("[::]:{port}/tcp -> 172.17.0.2:80\n"),
+        ];
+        families.concat()
+    });
+    assert_eq!(said, both.concat());
     forwards(&lab, 8080);
     forwards(&lab, 8081);
     // The host itself reaches it too, though nothing was published when portnat started.
@@ -66,10 +72,13 @@ fn a_port_comes_and_goes() {
     let ports = json(&daemon.told(&["ls", "--json"]));
     assert_eq!(ports["ports"][1]["origin"], "command", "{ports}");
     let ports = daemon.told(&["port", CONTAINER]);
-    assert_eq!(ports, "80/tcp -> 0.0.0.0:8080\n80/tcp -> 0.0.0.0:8081\n");
+    assert_eq!(
+        ports,
+        "80/tcp -> 0.0.0.0:8080\n80/tcp -> 0.0.0.0:8081\n80/tcp -> [::]:8080\n80/tcp -> [::]:8081\n"
+    );
     assert_eq!(
         daemon.told(&["port", CONTAINER, "80"]),
-        "0.0.0.0:8080\n0.0.0.0:8081\n"
+        "0.0.0.0:8080\n0.0.0.0:8081\n[::]:8080\n[::]:8081\n"
     );
     let ended = daemon.ask(&["port", CONTAINER, "80/udp"]);
     assert!(refused(&ended, 1).contains("no public port '80/udp' published for 172.17.0.2"));
@@ -119,7 +128,8 @@ fn unpublishing_ends_flows_and_others_go_on() {
     assert_eq!(end.kind(), ErrorKind::ConnectionReset);
     talk(&mut staying).expect("goes on");
     let stats = json(&daemon.told(&["stats", "--json"]));
-    assert_eq!(stats["published_ports"], 1, "{stats}");
+    // In both families.
+    assert_eq!(stats["published_ports"], 2, "{stats}");
     assert_eq!(stats["flows"]["states"]["tcp"]["established"], 1, "{stats}");
     assert!(daemon.told(&["stats"]).contains("tcp established"));
     daemon.stop();
@@ -191,7 +201,7 @@ fn what_is_there_is_left_and_what_cannot_be_is_not_begun() {
         assert!(refused(&ended, 2).contains(words), "{ended:#?}");
     }
     let ports = json(&daemon.told(&["ls", "--json"]));
-    assert_eq!(ports["ports"].as_array().map(Vec::len), Some(2), "{ports}");
+    assert_eq!(ports["ports"].as_array().map(Vec::len), Some(4), "{ports}");
     daemon.stop();
 }
 

@@ -64,7 +64,7 @@ fn forwards(lab: &Lab, port: u16) {
     assert_eq!(answer.expect("an answer"), b"hello");
 }
 
-/// The published ports of the host, with their origins.
+/// The published ports of the host, with their origins; each is there in both families.
 fn published(daemon: &Daemon) -> Vec<(u64, String)> {
     let report: Value = serde_json::from_str(&daemon.told(&["ls", "--json"])).expect("JSON");
     let ports = report["ports"].as_array().expect("an array");
@@ -72,7 +72,9 @@ fn published(daemon: &Daemon) -> Vec<(u64, String)> {
         let origin = port["origin"].as_str().expect("text");
         (port["port"].as_u64().expect("a number"), origin.to_owned())
     };
-    ports.iter().map(port).collect()
+    let mut ports: Vec<_> = ports.iter().map(port).collect();
+    ports.dedup();
+    ports
 }
 
 fn owned(ports: &[(u64, &str)]) -> Vec<(u64, String)> {
@@ -107,7 +109,9 @@ fn a_file_is_applied_and_read_anew() {
     assert_eq!(
         daemon.told(&["reload"]),
         "unpublished 0.0.0.0:8081/tcp -> 172.17.0.2:80\n\
+         unpublished [::]:8081/tcp -> 172.17.0.2:80\n\
          published 0.0.0.0:8083/tcp -> 172.17.0.2:80\n\
+         published [::]:8083/tcp -> 172.17.0.2:80\n\
          changed udp-mapping\n\
          ended 1 flow\n"
     );
@@ -149,7 +153,9 @@ fn a_port_gets_another_target() {
     assert_eq!(
         daemon.told(&["reload"]),
         "unpublished 0.0.0.0:5353/udp -> 172.17.0.2:53\n\
+         unpublished [::]:5353/udp -> 172.17.0.2:53\n\
          published 0.0.0.0:5353/udp -> 172.17.0.3:53\n\
+         published [::]:5353/udp -> 172.17.0.3:53\n\
          ended 1 flow\n"
     );
     assert!(echoed(&socket).expect("sent"));

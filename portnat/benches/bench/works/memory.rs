@@ -111,7 +111,7 @@ fn slab() -> Result<u64> {
 }
 
 /// What a process's own memory takes, in bytes.
-fn resident(pid: Pid) -> Result<u64> {
+pub(super) fn resident(pid: Pid) -> Result<u64> {
     kib_in(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS")
 }
 
@@ -126,7 +126,7 @@ fn kib_in(text: &str, name: &str) -> Result<u64> {
 
 /// What the maps of a process take, in bytes, as the kernel tells it. Before Linux 6.4 that is an
 /// estimate.
-fn maps(pid: Pid) -> Result<u64> {
+pub(super) fn maps(pid: Pid) -> Result<u64> {
     let mut maps = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
         // One that is closed meanwhile was no map.

@@ -7,6 +7,7 @@ mod latency;
 mod memory;
 mod packets;
 mod programs;
+mod publishing;
 
 use anyhow::Result;
 
@@ -57,6 +58,16 @@ pub(crate) static WORKS: &[Work] = &[
         letter: 'g',
         title: "bulk TCP",
         run: bulk::bulk,
+    },
+    Work {
+        letter: 'h',
+        title: "publishing many ports of TCP",
+        run: publishing::many_ports,
+    },
+    Work {
+        letter: 'i',
+        title: "64-byte UDP of established flows, in, beside many published ports",
+        run: publishing::packets_beside,
     },
     Work {
         letter: 'j',

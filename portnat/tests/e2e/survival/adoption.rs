@@ -148,7 +148,7 @@ fn who_does_not_leave_anything_takes_over_all_the_same() {
         let mut second = scene
             .place
             .start(&scene.lab, &["-p", TCP, "--attach", attach]);
-        second.wait_for_line("took over 1 ports, ");
+        second.wait_for_line("took over 2 ports, ");
         second.wait_for_line("ready");
         assert!(scene.place.pinned().is_empty());
         scene.assert_at_work();

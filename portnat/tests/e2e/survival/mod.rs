@@ -85,7 +85,7 @@ fn goes_on_without_a_daemon(attach: &str, end: Signal) {
 
     let mut second = scene.place.start(&scene.lab, &arguments);
     let line = second.wait_for_line("took over");
-    assert!(line.contains("took over 2 ports, "), "{line}");
+    assert!(line.contains("took over 4 ports, "), "{line}");
     second.wait_for_line("ready");
     talks.iter().for_each(Talk::goes_on);
     scene.assert_at_work();

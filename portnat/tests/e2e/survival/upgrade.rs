@@ -61,7 +61,7 @@ fn flows_go_over_to_tables_of_another_size() {
         let row = scene.place.row("0.0.0.0:8080/tcp");
         kill(before);
         let mut after = scene.place.start(&scene.lab, &sized(second));
-        let line = after.wait_for_line("took over 2 ports, ");
+        let line = after.wait_for_line("took over 4 ports, ");
         assert!(line.contains(" 3 flows and "), "{line}");
         after.wait_for_line("ready");
         talks.iter().for_each(Talk::goes_on);
