@@ -8,6 +8,7 @@ pub mod cleanup;
 mod ending;
 mod follow;
 mod frames;
+mod memory;
 mod ports;
 mod refusals;
 mod reload;
@@ -205,6 +206,7 @@ impl Daemon {
             return Err(error);
         }
         daemon.announce();
+        memory::give_back();
         Ok(daemon)
     }
 
