@@ -17,7 +17,7 @@ use crate::verdict::{DropReason, Verdict};
 use crate::wire::protocol;
 
 use super::opening::{MAPPED, MAPS, Opening, THIS_PORT};
-use super::reserve::PROBES;
+use super::reserve::{PROBES, STRIDE};
 
 /// DNS. A resolver has a socket for each question and one remote, and would spend a port of its own
 /// on each for as long as mappings live.
@@ -215,7 +215,9 @@ fn find<F: Family, T: Tables<F>>(
     let first = tables.random();
     // As in `reserve` a round does next to nothing.
     for probe in 0..PROBES {
-        let port = settings.pool.nth(first.wrapping_add(probe));
+        let port = settings
+            .pool
+            .nth(first.wrapping_add(probe.wrapping_mul(STRIDE)));
         opening.probes = probe + 1;
         if tables.port_is_withheld(key.inside.protocol, port) {
             continue;

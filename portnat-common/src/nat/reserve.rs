@@ -16,6 +16,10 @@ use super::opening::{ACROSS, BORROWED, COUNTS, Opening, RESERVED, THIS_PORT, UNC
 /// of them are taken once in 2^32 times.
 pub const PROBES: u32 = 32;
 
+/// How far apart they are, round and round the pool: all over it, for a published range can be most of
+/// it, and ports behind each other in use. A prime, so that none is probed twice.
+pub(super) const STRIDE: u32 = 5003;
+
 /// What became of an attempt to put the reply direction under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placed {
@@ -118,7 +122,9 @@ pub(super) fn search_port<F: Family, T: Tables<F>>(
         if probe == PROBES {
             return Err(DropReason::PortsExhausted);
         }
-        let port = settings.pool.nth(first.wrapping_add(probe));
+        let port = settings
+            .pool
+            .nth(first.wrapping_add(probe.wrapping_mul(STRIDE)));
         probe += 1;
         // In memory, where the verifier does not tell one number from another.
         opening.probes = probe;
