@@ -175,7 +175,6 @@ fn colour(peer: Peer) -> RGBColor {
         Peer::DockerProxy => RGBColor(0xaa, 0x33, 0x77),
         Peer::Portnat => RGBColor(0xee, 0x66, 0x77),
         Peer::PortnatXdp => RGBColor(0xcc, 0x33, 0x11),
-        Peer::PortnatXdpStack => RGBColor(0xee, 0x99, 0x88),
         Peer::TcRedirect => RGBColor(0x44, 0x77, 0xaa),
         Peer::XdpRedirect => RGBColor(0x66, 0xcc, 0xee),
         Peer::XdpRedirectStack => RGBColor(0x99, 0xdd, 0xff),

@@ -73,7 +73,7 @@ impl Road {
         let to_host = host.mac(Lab::UPLINK)?;
         let to_bridge = host.mac(Lab::BRIDGE)?;
         let depth = |at| match peer {
-            peer if peer.ends_in_driver() && at == direction => Depth::Driver,
+            Peer::XdpRedirect if at == direction => Depth::Driver,
             _ => Depth::Stack,
         };
         let inside = &container.namespace;

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::{Daemon, Options};
+use super::{Daemon, Options, memory};
 use crate::control::{ChangeError, PublishedPorts, Selector, Unpublishing};
 use crate::datapath::DatapathError;
 use crate::model::{Change, Intent, Ledger, Origin, Publication};
@@ -76,6 +76,8 @@ impl Daemon {
         match self.apply(host, intent, options).await {
             Ok(complaints) => {
                 self.ledger = next;
+                // The guard of large ranges may have been loaded for it.
+                memory::give_back();
                 Ok(self.complain(complaints))
             }
             Err(error) => {

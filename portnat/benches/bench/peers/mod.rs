@@ -29,10 +29,8 @@ pub(crate) enum Peer {
     DockerProxy,
     /// What this is about.
     Portnat,
-    /// The same with `--xdp native`, counted in the next driver.
+    /// The same with `--xdp native`.
     PortnatXdp,
-    /// The same, counted where the container's stack begins.
-    PortnatXdpStack,
     /// A TC program that does nothing but hand over to the next link: the limit for TC.
     TcRedirect,
     /// An XDP program that does nothing but that, counted in the next driver: the limit for XDP.
@@ -70,15 +68,7 @@ impl Peer {
 
     /// Whether it is portnat, in whatever way.
     pub(crate) fn is_portnat(self) -> bool {
-        matches!(
-            self,
-            Peer::Portnat | Peer::PortnatXdp | Peer::PortnatXdpStack
-        )
-    }
-
-    /// Whether what comes in for its container is counted in the container's driver.
-    pub(crate) fn ends_in_driver(self) -> bool {
-        matches!(self, Peer::XdpRedirect | Peer::PortnatXdp)
+        matches!(self, Peer::Portnat | Peer::PortnatXdp)
     }
 
     /// Why it cannot be measured here, if so.

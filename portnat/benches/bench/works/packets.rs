@@ -12,14 +12,13 @@ use crate::road::{CLIENT_PORTS, Direction, Flow, ROWS, Road};
 const RATE: &str = "packets a second";
 
 /// Who can bring packets of any kind on their way.
-const ALL: [Peer; 11] = [
+const ALL: [Peer; 10] = [
     Peer::Plain,
     Peer::IptablesLegacy,
     Peer::Nftables,
     Peer::DockerProxy,
     Peer::Portnat,
     Peer::PortnatXdp,
-    Peer::PortnatXdpStack,
     Peer::TcRedirect,
     Peer::XdpRedirect,
     Peer::XdpRedirectStack,
@@ -28,12 +27,7 @@ const ALL: [Peer; 11] = [
 
 /// Who brings nothing out in a way of its own: the proxy's answers come from sockets that only real
 /// packets open, drops have none, and with XDP portnat's go by TC.
-const NOT_BACK: [Peer; 4] = [
-    Peer::DockerProxy,
-    Peer::XdpDrop,
-    Peer::PortnatXdp,
-    Peer::PortnatXdpStack,
-];
+const NOT_BACK: [Peer; 3] = [Peer::DockerProxy, Peer::XdpDrop, Peer::PortnatXdp];
 
 /// (a)
 pub(crate) fn inbound(options: &Options, results: &mut Results) -> Result<()> {
