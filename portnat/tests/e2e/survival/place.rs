@@ -99,7 +99,8 @@ impl Place {
 
     /// Starts a daemon with these arguments and no others of consequence.
     pub(super) fn start(&self, lab: &Lab, arguments: &[&str]) -> Daemon {
-        let mut all = vec!["run"];
+        let state = self.folder.path().join("state");
+        let mut all = vec!["run", "--state", state.to_str().expect("text")];
         if !arguments.contains(&"--max-flows") {
             all.extend(["--max-flows", "4096"]);
         }
