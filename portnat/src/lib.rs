@@ -4,8 +4,8 @@
 //! - [`cli`]: the commands, a file each.
 //! - [`daemon`]: `portnat run`, which keeps the datapath in step with the world; [`report`] is what
 //!   it has to tell.
-//! - [`config`]: the config file. [`control`]: the socket by which the commands ask the daemon. [`flows`]: flows as they are told
-//!   there.
+//! - [`config`]: the config file. [`control`]: the socket by which the commands ask the daemon.
+//!   [`flows`]: flows as they are told there.
 //! - [`spec`]: Docker's `-p` grammar. [`model`]: what should be, as pure functions.
 //! - [`net`]: netlink, sysctls and sockets. [`datapath`]: programs and maps, the only room that
 //!   knows aya.

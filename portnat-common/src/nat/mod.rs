@@ -2,8 +2,8 @@
 //! netfilter does in PREROUTING and POSTROUTING. In between routing, firewall and conntrack see one
 //! plain flow between the client and the container.
 //!
-//! What [`is_bystander`] goes on as it is. A packet meets [`established`] next, which decides about packets of confirmed flows and most that
-//! is not ours. [`fragment`] does the same with fragments. Others go on to [`error`] if they are ICMP
+//! What [`is_bystander`] goes on as it is. A packet meets [`established`] next, which decides about
+//! packets of confirmed flows and most else that is not ours. [`fragment`] does the same with fragments. Others go on to [`error`] if they are ICMP
 //! errors, else to [`half_open`] for packets of flows that are not confirmed, and to [`open`] if they
 //! may begin a flow. [`settle`] lets a first fragment's others follow. These read the packet anew,
 //! because each is a function of its own to the kernel, with a stack of its own, and because the first

@@ -17,7 +17,8 @@ use super::opening::{ACROSS, BORROWED, COUNTS, Opening, RESERVED, THIS_PORT, UNC
 pub const PROBES: u32 = 32;
 
 /// How far apart they are, round and round the pool: all over it, for a published range can be most of
-/// it, and ports behind each other in use. A prime, so that none is probed twice.
+/// it, and ports behind each other in use. A prime: none is probed twice but where the pool's size is a
+/// multiple of it.
 pub(super) const STRIDE: u32 = 5003;
 
 /// What became of an attempt to put the reply direction under a key.
