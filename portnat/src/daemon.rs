@@ -17,7 +17,9 @@ use tracing::{info, warn};
 
 use crate::control::{Request, Server, Socket};
 use crate::datapath::{Datapath, DatapathError, LoadOptions};
-use crate::model::{Desired, FastPath, Intent, Role, Timeout, UplinkBridges, allocate};
+use crate::model::{
+    AdmissionRules, Desired, FastPath, Intent, Role, Timeout, UplinkBridges, allocate,
+};
 use crate::net::{
     NetError, Reservation, Singleton, Snapshot, Sysctls, Watcher, local_port_range,
     local_reserved_ports, remove_clsact, snapshot, ticks_per_second,
@@ -54,7 +56,9 @@ const REFUSALS: [(DropReason, &str, &str); 2] = [
 pub struct Config {
     /// The ports to publish.
     pub publish: Vec<PublishSpec>,
-    /// What else the user asked for; `published` and `fast` are filled in.
+    /// Who may come in by them.
+    pub admission: AdmissionRules,
+    /// What else the user asked for; `published`, `admissions` and `fast` are filled in.
     pub intent: Intent,
     /// Which packets go past the host's stack.
     pub fast_path: FastPath,
@@ -119,6 +123,7 @@ impl Daemon {
         };
         intent.fast = fast_path != FastPath::Off;
         let (published, reservations) = allocate(&config.publish, local_ports)?;
+        intent.admissions = config.admission.of(&published)?;
         intent.published = published;
         intent.check(&host)?;
         if reservations.iter().any(|port| !port.is_held()) {

@@ -7,7 +7,7 @@
 
 use crate::conntrack::{self, EXPECTED, HEARD};
 use crate::family::{Family, Fragment, Network};
-use crate::flow::{Direction, Flow, FlowRecord, HALF_OPEN};
+use crate::flow::{ASKED, Direction, Flow, FlowRecord, HALF_OPEN};
 use crate::fragment::{First, Told};
 use crate::headers::{Transport, tuple};
 use crate::packet::Packet;
@@ -50,6 +50,7 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
         let twin = twin_of::<F, T>(tables, Table::HalfOpen, &tuple, flow);
         if let Some(twin) = twin
             && life(settings, tuple.protocol, flow, Some(twin), now) == Life::Live
+            && !is_asked_again(&tuple, &transport, flow, twin)
         {
             let bytes = (network.end - sight.l3) as u64;
             follow(&tuple, &transport, flow, twin, now, bytes);
@@ -75,6 +76,16 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
         Hook::Inside => is_hairpin::<F, T>(tables, &tuple),
     };
     (!may_open).then_some(Verdict::Pass)
+}
+
+/// Whether a packet begins a closing flow anew whose opener is asked each time. For such a packet there
+/// is no flow; [`super::make`] removes it.
+#[inline(always)]
+fn is_asked_again<A>(tuple: &Tuple<A>, transport: &Transport, flow: &Flow, twin: &Flow) -> bool {
+    transport.signals.opens()
+        && flow.flags & ASKED != 0
+        && flow.direction() == Direction::Original
+        && state(tuple.protocol, flow, Some(twin)).is_closing()
 }
 
 /// As `track` does with confirmed flows.

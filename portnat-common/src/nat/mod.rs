@@ -11,6 +11,7 @@
 
 mod across;
 mod across_error;
+mod admit;
 mod error;
 mod fast;
 mod fragment;
@@ -28,6 +29,7 @@ mod track;
 
 pub use across::{answer, convert_v4, convert_v6};
 pub use across_error::{error_v4, error_v6};
+pub use admit::admit;
 pub use error::error;
 pub use fast::arrive_inside;
 pub use fragment::{fragment, settle};

@@ -13,6 +13,7 @@ use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::udp;
 
+use super::admit::{admit, asked};
 use super::map::{map, maps};
 use super::opening::{
     ACROSS, BORROWED, COUNTS, MADE, MAPS, Opening, RESERVED, THIS_PORT, UNCONFIRMED,
@@ -23,7 +24,7 @@ use super::settle::{Before, settle};
 use super::{Hook, Length, Sight, find_published, fits, is_hairpin, leave, told_mtu};
 
 /// Begins a flow where the packet asks for a published port or is to be masqueraded: [`plan`],
-/// [`map`], [`make`], [`search`], [`complete`] and [`finish`].
+/// [`admit`], [`map`], [`make`], [`search`], [`complete`] and [`finish`].
 #[inline(always)]
 pub fn open<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
@@ -32,6 +33,7 @@ pub fn open<F: Family, P: Packet, T: Tables<F>>(
     opening: &mut Opening<F::Address>,
 ) -> Verdict {
     plan::<F, P, T>(packet, sight, tables, opening)
+        .or_else(|| admit::<F, T>(tables, opening))
         .or_else(|| map::<F, T>(tables, opening))
         .or_else(|| make::<F, T>(sight.hook, tables, opening))
         .or_else(|| search::<F, T>(sight.hook, tables, opening))
@@ -263,14 +265,17 @@ fn publish<F: Family, T: Tables<F>>(
     opening.translation.dst = published.target;
     opening.translation.dst_port = published.target_port;
     opening.port_id = published.port_id;
-    opening.wishes = THIS_PORT;
+    let asked = asked(hook, published.flags);
+    opening.wishes = THIS_PORT | asked;
     if hook == Hook::In && claims_to_be_inside::<F, T>(tables, &opening.tuple) {
         return Wanted::Impossible(DropReason::InsideSource);
     }
     let tuple = &opening.tuple;
     let across = F::LEADS_ACROSS && is_mapped(&opening.translation.dst);
     if across || hook == Hook::Local || F::is_link_local(tuple.src) || F::is_link_local(tuple.dst) {
-        return replace_both_ends::<F, T>(tables, opening);
+        let wanted = replace_both_ends::<F, T>(tables, opening);
+        opening.wishes |= asked;
+        return wanted;
     }
     Wanted::Yes
 }

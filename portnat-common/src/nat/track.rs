@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::conntrack::{self, DEAD};
 use crate::family::Family;
-use crate::flow::{Direction, Flow, NO_PORT};
+use crate::flow::{ASKED, Direction, Flow, NO_PORT};
 use crate::headers::Transport;
 use crate::settings::Settings;
 use crate::tables::{Table, Tables};
@@ -44,6 +44,10 @@ pub(super) fn track<F: Family, T: Tables<F>>(
             return false;
         }
         if original && opens && state(tuple.protocol, flow, twin).is_closing() {
+            if flow.flags & ASKED != 0 {
+                kill(flow, twin, now);
+                return false;
+            }
             flow.seen.set(0);
             flow.way.forget();
             if let Some(twin) = twin {

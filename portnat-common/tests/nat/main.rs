@@ -1,6 +1,7 @@
 //! The NAT over plain memory: named packets one by one, and what holds for any.
 
 mod across;
+mod admission;
 mod answers;
 mod carrier;
 mod errors;

@@ -13,7 +13,7 @@ use super::privileges;
 use crate::daemon::{Config, Daemon};
 use crate::datapath::{AttachMode, LoadOptions, UdpMapping};
 use crate::lab::{Lab, Namespace, Server, probe};
-use crate::model::{FastPath, Intent};
+use crate::model::{AdmissionRules, FastPath, Intent};
 use crate::report::Report;
 
 /// Show portnat at work, in network namespaces that it makes for that and that vanish with it.
@@ -113,6 +113,7 @@ impl HostDaemon {
                 .iter()
                 .map(|spec| spec.parse())
                 .collect::<Result<_, _>>()?,
+            admission: AdmissionRules::default(),
             intent: Intent::default(),
             fast_path: FastPath::default(),
             timeouts: Vec::new(),

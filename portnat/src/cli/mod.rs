@@ -1,5 +1,6 @@
 //! The command line.
 
+mod admission;
 mod demo;
 mod flows;
 mod ls;

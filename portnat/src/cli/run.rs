@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use super::admission::AdmissionArgs;
 use super::privileges;
 use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon};
@@ -27,6 +28,9 @@ pub(super) struct Args {
     /// Without HOSTPORT a free one is taken. May be given several times.
     #[arg(short, long = "publish", value_name = "SPEC")]
     publish: Vec<PublishSpec>,
+
+    #[command(flatten)]
+    admission: AdmissionArgs,
 
     /// An interface to the outside [default: all but lo, bridges without a default route, and
     /// ports of other interfaces]. May be given several times.
@@ -94,6 +98,7 @@ impl Args {
     fn config(self) -> Config {
         Config {
             publish: self.publish,
+            admission: self.admission.into(),
             intent: Intent {
                 uplinks: self.uplinks,
                 bridges: self.bridges,

@@ -156,6 +156,11 @@ impl Datapath {
         Ok(true)
     }
 
+    /// How long a second is for the datapath.
+    pub(super) fn ticks_per_second(&self) -> u64 {
+        self.settings.hz.0
+    }
+
     fn set(&mut self) -> Result<(), DatapathError> {
         let settings = Plain(self.settings);
         self.array("SETTINGS")?

@@ -5,6 +5,7 @@
 //! programs have counted; a [`FlowReader`] reads flows from another thread. Dropping it detaches
 //! everything.
 
+mod admission;
 mod attach;
 mod error;
 mod flows;

@@ -14,7 +14,7 @@ use super::attach::Hook;
 use super::error::DatapathError;
 use super::load::Datapath;
 use super::pod::Plain;
-use crate::model::{Desired, Interface, Prefix, Tables};
+use crate::model::{Desired, Interface, Prefix, RateLimit, Tables};
 
 /// What the tables hold.
 #[derive(Default)]
@@ -24,6 +24,7 @@ pub(super) struct Applied {
     bits: Bits,
     withheld: Bits,
     inside: Bits,
+    limits: BTreeMap<u32, RateLimit>,
 }
 
 /// Words of a bitmap, see [`bitmap_position`] and [`octet_positions`].
@@ -51,6 +52,7 @@ struct Names {
     local: &'static str,
     subnets: &'static str,
     egress: &'static str,
+    admissions: &'static str,
 }
 
 const V4: Names = Names {
@@ -59,6 +61,7 @@ const V4: Names = Names {
     local: "LOCAL4",
     subnets: "SUBNETS4",
     egress: "EGRESS4",
+    admissions: "ADMISSIONS4",
 };
 
 const V6: Names = Names {
@@ -67,6 +70,7 @@ const V6: Names = Names {
     local: "LOCAL6",
     subnets: "SUBNETS6",
     egress: "EGRESS6",
+    admissions: "ADMISSIONS6",
 };
 
 /// What a change of the attachments came to.
@@ -113,8 +117,12 @@ impl Datapath {
         self.set_bits("WITHHELD", &mut applied.withheld, &both)?;
         let kept = join(&applied.bits, &wanted, |held, wanted| held & wanted);
         self.set_bits("PORTS", &mut applied.bits, &kept)?;
+        // Who may come in is known before a port is published, and until it is not any more.
+        let limits = union(&applied.limits, &desired.limits);
+        self.sync_limits(&mut applied.limits, &limits)?;
         self.fill_family(&V4, &mut applied.v4, &desired.v4)?;
         self.fill_family(&V6, &mut applied.v6, &desired.v6)?;
+        self.sync_limits(&mut applied.limits, &desired.limits)?;
         self.set_bits("PORTS", &mut applied.bits, &wanted)?;
         let withheld = join(&applied.withheld, &withheld, |_, wanted| wanted);
         self.set_bits("WITHHELD", &mut applied.withheld, &withheld)?;
@@ -132,11 +140,16 @@ impl Datapath {
         self.sync_hash(names.egress, &mut held.tables.egress, &desired.egress)?;
         self.sync_subnets(names.subnets, &mut held.tables.subnets, &desired.subnets)?;
         self.sync_hash(names.targets, &mut held.targets, &desired.targets())?;
+        let admissions = &mut held.tables.admissions;
+        let both = union(admissions, &desired.admissions);
+        self.sync_admissions(names.admissions, admissions, &both)?;
         self.sync_hash(
             names.published,
             &mut held.tables.published,
             &desired.published,
-        )
+        )?;
+        let admissions = &mut held.tables.admissions;
+        self.sync_admissions(names.admissions, admissions, &desired.admissions)
     }
 
     /// Makes a hash table that holds `held` hold `wanted`; where that fails half-way, `held` says
@@ -254,6 +267,13 @@ impl Datapath {
     }
 }
 
+/// What is held or wanted; of what is both, as it is wanted.
+fn union<K: Copy + Ord, V: Copy>(held: &BTreeMap<K, V>, wanted: &BTreeMap<K, V>) -> BTreeMap<K, V> {
+    let mut both = held.clone();
+    both.extend(wanted);
+    both
+}
+
 /// The published ports of both families, with their protocols.
 fn published_ports(desired: &Desired) -> impl Iterator<Item = (u8, u16)> {
     let v4 = desired.v4.published.keys();
@@ -303,7 +323,7 @@ fn join(held: &Bits, wanted: &Bits, both: impl Fn(u64, u64) -> u64) -> Bits {
 }
 
 /// Adds to `held` what is missing or other than `wanted`, by `set`.
-fn sync<K: Copy + Ord, V: Copy + PartialEq>(
+pub(super) fn sync<K: Copy + Ord, V: Copy + PartialEq>(
     held: &mut BTreeMap<K, V>,
     wanted: &BTreeMap<K, V>,
     mut set: impl FnMut(&K, &V) -> Result<(), DatapathError>,
@@ -318,7 +338,7 @@ fn sync<K: Copy + Ord, V: Copy + PartialEq>(
 }
 
 /// Removes from `held` what is not in `wanted`, by `remove`.
-fn retain<K: Copy + Ord, V>(
+pub(super) fn retain<K: Copy + Ord, V>(
     held: &mut BTreeMap<K, V>,
     wanted: &BTreeMap<K, V>,
     mut remove: impl FnMut(&K) -> Result<(), DatapathError>,
@@ -336,7 +356,7 @@ fn retain<K: Copy + Ord, V>(
 }
 
 /// What is removed and not there is as removed.
-fn ignore_absent(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn ignore_absent(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
         Err(MapError::SyscallError(error))

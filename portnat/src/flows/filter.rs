@@ -88,6 +88,12 @@ pub enum FilterError {
 }
 
 impl PortFilter {
+    /// Whether this published port is meant.
+    #[must_use]
+    pub fn names(&self, port: &PublishedPort) -> bool {
+        self.matches(port, port.address)
+    }
+
     fn matches(&self, port: &PublishedPort, asked: IpAddr) -> bool {
         self.port == port.port.get()
             && self

@@ -1,6 +1,7 @@
 //! What should be: pure functions from what the user asked for and what the host looks like to
 //! what the datapath holds.
 
+mod admission;
 mod fast_path;
 mod mark;
 mod published;
@@ -17,6 +18,7 @@ use portnat_common::{Ip4, Ip6, Subnet};
 
 use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
+pub use admission::{Admission, AdmissionError, AdmissionRule, AdmissionRules, RateLimit};
 pub use fast_path::FastPath;
 pub use mark::Mark;
 pub use published::{PublishError, PublishedPort, allocate};
@@ -29,6 +31,8 @@ pub use uplink_bridges::UplinkBridges;
 pub struct Intent {
     /// The published ports.
     pub published: Vec<PublishedPort>,
+    /// By their ids, who may come in by them, where that is not everybody.
+    pub admissions: BTreeMap<u32, Admission>,
     /// The uplinks by name; none means those that the host's links suggest.
     pub uplinks: Vec<String>,
     /// The bridges by name; none means those that the host's links suggest.
@@ -74,6 +78,8 @@ pub struct Desired {
     pub v4: Tables<Ip4>,
     /// The tables of IPv6.
     pub v6: Tables<Ip6>,
+    /// By the ids of published ports, how many connections each source may open.
+    pub limits: BTreeMap<u32, RateLimit>,
     /// By interface index, where programs are attached.
     pub interfaces: BTreeMap<u32, Interface>,
     /// The name of the loopback interface, if the host itself is to reach published ports by it.
@@ -173,7 +179,10 @@ impl Intent {
             ..Desired::default()
         };
         for port in &self.published {
-            desired.publish(port);
+            match self.admissions.get(&port.id) {
+                Some(admission) => desired.publish_for(port, admission),
+                None => desired.publish(port),
+            }
         }
         for address in snapshot.local_addresses() {
             match address {

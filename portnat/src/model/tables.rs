@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portnat_common::address::{is_mapped, role};
+use portnat_common::admission;
 use portnat_common::{Address, Ip4, Ip6, Published, PublishedKey, Subnet};
 
-use super::{Desired, PublishedPort};
+use super::{Admission, Desired, PublishedPort};
 use std::net::IpAddr;
 
 /// What the tables of one family should hold.
@@ -20,6 +21,8 @@ pub struct Tables<A: Ord> {
     pub subnets: BTreeMap<Prefix<A>, Subnet>,
     /// By interface index, the address that masqueraded packets take there.
     pub egress: BTreeMap<u32, A>,
+    /// By the ids of published ports, which prefixes are let in, and which are not.
+    pub admissions: BTreeMap<(u32, Prefix<A>), bool>,
 }
 
 /// A network prefix.
@@ -38,6 +41,7 @@ impl<A: Ord> Default for Tables<A> {
             local: BTreeMap::new(),
             subnets: BTreeMap::new(),
             egress: BTreeMap::new(),
+            admissions: BTreeMap::new(),
         }
     }
 }
@@ -59,7 +63,9 @@ impl<A: Address> Tables<A> {
         *self.local.entry(address).or_default() |= role;
     }
 
-    fn publish(&mut self, address: A, target: A, port: &PublishedPort) {
+    fn publish(&mut self, address: A, target: A, port: &PublishedPort, asks: (bool, bool)) {
+        let flag = |asks, flag| if asks { flag } else { 0 };
+        let flags = flag(asks.0, admission::LISTED) | flag(asks.1, admission::LIMITED);
         let key = PublishedKey {
             address,
             port: port.port.get(),
@@ -71,6 +77,7 @@ impl<A: Address> Tables<A> {
             port_id: port.id,
             target_port: port.target.port(),
             padding: 0,
+            flags,
         };
         self.published.insert(key, value);
         if address != A::ANY {
@@ -84,20 +91,56 @@ impl Desired {
     /// Adds a published port. An IPv4 target of an IPv6 address is held as the datapath wants it, as
     /// an IPv4-mapped address.
     pub fn publish(&mut self, port: &PublishedPort) {
+        self.publish_for(port, &Admission::default());
+    }
+
+    /// The same, for those that may come in.
+    pub fn publish_for(&mut self, port: &PublishedPort, admission: &Admission) {
+        let asks = self.admit(port, admission);
         match (port.address, port.target.ip()) {
             (IpAddr::V4(address), IpAddr::V4(target)) => {
-                self.v4.publish(address.into(), target.into(), port);
+                self.v4.publish(address.into(), target.into(), port, asks);
             }
             (IpAddr::V6(address), IpAddr::V6(target)) => {
-                self.v6.publish(address.into(), target.into(), port);
+                self.v6.publish(address.into(), target.into(), port, asks);
             }
             (IpAddr::V6(address), IpAddr::V4(target)) => {
                 let target = target.to_ipv6_mapped();
-                self.v6.publish(address.into(), target.into(), port);
+                self.v6.publish(address.into(), target.into(), port, asks);
             }
             // Refused when the spec was read.
             (IpAddr::V4(_), IpAddr::V6(_)) => {}
         }
+    }
+
+    /// Adds who may come in by a port; says whether lists and whether a limit are to be asked. Clients
+    /// are of the family of the port's address.
+    fn admit(&mut self, port: &PublishedPort, admission: &Admission) -> (bool, bool) {
+        if let Some(limit) = admission.limit {
+            self.limits.insert(port.id, limit);
+        }
+        let everybody = (!admission.allow.is_empty()).then(|| match port.address {
+            IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
+            IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
+        });
+        let denied = everybody.iter().chain(&admission.deny);
+        let nets = denied
+            .map(|net| (net, false))
+            .chain(admission.allow.iter().map(|net| (net, true)));
+        let mut listed = false;
+        for (net, lets_in) in nets {
+            match (net.trunc(), port.address) {
+                (IpNet::V4(net), IpAddr::V4(_)) => {
+                    self.v4.admissions.insert((port.id, net.into()), lets_in);
+                }
+                (IpNet::V6(net), IpAddr::V6(_)) => {
+                    self.v6.admissions.insert((port.id, net.into()), lets_in);
+                }
+                _ => continue,
+            }
+            listed = true;
+        }
+        (listed, admission.limit.is_some())
     }
 
     /// Whether IPv6 has anything to forward.

@@ -3,6 +3,7 @@
 //! root.
 
 mod across;
+mod admission;
 mod fixtures;
 mod fragments;
 mod lending;
@@ -13,13 +14,14 @@ mod sctp;
 #[expect(dead_code, reason = "some of it only the native tests need")]
 mod support;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use portnat::datapath::{AttachMode, Datapath, LoadOptions, UdpMapping};
 use portnat::lab::Namespace;
-use portnat::model::{Desired, PublishedPort};
+use portnat::model::{Admission, Desired, PublishedPort, Tables};
 use portnat::spec::Protocol;
 use portnat_common::{Settings, Subnet, V6};
 use support::world::{TestFamily as _, World};
@@ -134,6 +136,33 @@ impl Host {
             target: target.parse().expect("an address and a port"),
         };
         self.desired.publish(&port);
+        self.applied()
+    }
+
+    /// Publishes TCP port 8080 at `address` for `target`, for some.
+    fn publish_for(mut self, address: &str, target: &str, admission: &Admission) -> Self {
+        let port = PublishedPort {
+            id: 1,
+            address: address.parse().expect("an address"),
+            port: NonZeroU16::new(8080).expect("not 0"),
+            protocol: Protocol::Tcp,
+            target: target.parse().expect("an address and a port"),
+        };
+        self.desired = Desired {
+            v4: Tables {
+                published: BTreeMap::new(),
+                admissions: BTreeMap::new(),
+                ..self.desired.v4
+            },
+            v6: Tables {
+                published: BTreeMap::new(),
+                admissions: BTreeMap::new(),
+                ..self.desired.v6
+            },
+            limits: BTreeMap::new(),
+            ..self.desired
+        };
+        self.desired.publish_for(&port, admission);
         self.applied()
     }
 

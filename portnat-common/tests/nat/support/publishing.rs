@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use portnat_common::address::{Address as _, role};
+use portnat_common::admission::{self, AdmissionKey, Limit};
 use portnat_common::ports::bitmap_position;
 use portnat_common::{Published, PublishedKey};
 
@@ -31,9 +32,36 @@ impl<F: TestFamily> Hosts<F> {
             port_id,
             target_port: target.port(),
             padding: 0,
+            flags: 0,
         };
         self.published.insert(Self::key(protocol, at), value);
         self.published_have_changed();
+    }
+
+    /// Who is in a prefix may come in by the first published port, or may not.
+    pub(crate) fn list(mut self, prefix: &str, length: u32, lets_in: bool) -> Self {
+        let source = F::address(prefix.parse().expect("an address"));
+        let key = AdmissionKey { port_id: 1, source };
+        self.admissions.lists.push((key, length, lets_in));
+        self.ask(admission::LISTED)
+    }
+
+    /// Each source may open so many flows by the first published port in a second, and at once.
+    pub(crate) fn limit(mut self, rate: u32, burst: u32) -> Self {
+        let limit = Limit {
+            rate,
+            burst,
+            period: self.settings.hz,
+        };
+        self.admissions.limits.insert(1, limit);
+        self.ask(admission::LIMITED)
+    }
+
+    fn ask(mut self, flag: u32) -> Self {
+        let mut values = self.published.values_mut();
+        let first = values.find(|value| value.port_id == 1);
+        first.expect("a published port").flags |= flag;
+        self
     }
 
     /// Publishes a port no more.

@@ -1,5 +1,6 @@
 //! A world in plain memory: tables, a clock that the test moves and dice that it can repeat.
 
+mod admissions;
 mod checks;
 mod families;
 mod tables;
@@ -15,6 +16,7 @@ use portnat_common::{
 };
 
 use super::fragments::FragmentTables;
+use admissions::AdmissionTables;
 pub(crate) use families::TestFamily;
 
 /// Ticks a second.
@@ -55,6 +57,8 @@ pub(crate) struct Hosts<F: TestFamily> {
     pub(crate) probes: RefCell<Vec<u32>>,
     /// Keys that the other family's tables have.
     pub(crate) across: RefCell<BTreeSet<Tuple<F::Address>>>,
+    /// Who may come in.
+    pub(crate) admissions: AdmissionTables<F>,
     /// The address that the uplink lends.
     pub(crate) egress: Option<F::Address>,
     /// The most entries that there can be of confirmed flows.
@@ -127,6 +131,7 @@ impl<F: TestFamily> Hosts<F> {
             reserved: BTreeSet::new(),
             probes: RefCell::default(),
             across: RefCell::default(),
+            admissions: AdmissionTables::default(),
             egress: Some(F::address(F::OWN[0])),
             capacity: 1 << 20,
             half_open_capacity: 1 << 20,
