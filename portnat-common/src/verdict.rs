@@ -94,6 +94,10 @@ drop_reasons! {
     Denied = 17, "denied";
     /// Who asks for a published port has opened as many flows as a source may for now.
     Limited = 18, "limited";
+    /// A container asked for one of another bridge by that one's own address.
+    Isolated = 19, "isolated";
+    /// It came in from elsewhere and asks for a published port at one of the host's loopback addresses.
+    Loopback = 20, "loopback";
 }
 
 impl DropReason {

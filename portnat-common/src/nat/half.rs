@@ -17,6 +17,7 @@ use crate::tuple::Tuple;
 use crate::verdict::Verdict;
 use crate::wire::{protocol, tcp};
 
+use super::between::is_between;
 use super::fast::note_port;
 use super::life::{Life, life, state, twin_of};
 use super::opening::{CONFIRMS, Opening};
@@ -73,7 +74,7 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
     let may_open = match sight.hook {
         Hook::In | Hook::Local => true,
         Hook::Outside => tables.subnet(&tuple.src).is_some(),
-        Hook::Inside => is_hairpin::<F, T>(tables, &tuple),
+        Hook::Inside => is_between::<F, T>(tables) || is_hairpin::<F, T>(tables, &tuple),
     };
     (!may_open).then_some(Verdict::Pass)
 }

@@ -29,6 +29,8 @@ pub(super) const CONFIRMS: u32 = 1 << 9;
 pub(super) const LISTED: u32 = 1 << 10;
 /// [`Opening::wishes`]: who opens it may have opened too many.
 pub(super) const LIMITED: u32 = 1 << 11;
+/// [`Opening::wishes`]: nothing is translated.
+pub(super) const PLAIN: u32 = 1 << 12;
 
 /// What is known of a flow that is being opened, from its first packet to both entries. In memory
 /// rather than on the stack, of which an eBPF function has 512 bytes with all that it calls.

@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::conntrack::{self, DEAD};
 use crate::family::Family;
-use crate::flow::{ASKED, Direction, Flow, NO_PORT};
+use crate::flow::{ASKED, Direction, Flow, NO_PORT, PLAIN};
 use crate::headers::Transport;
 use crate::settings::Settings;
 use crate::tables::{Table, Tables};
@@ -75,6 +75,7 @@ pub(super) fn track<F: Family, T: Tables<F>>(
 #[inline(always)]
 fn has_moved<F: Family, T: Tables<F>>(tables: &T, flow: &Flow) -> bool {
     flow.port_id == NO_PORT
+        && flow.flags & PLAIN == 0
         && tables.egress_address(tables.interface())
             != Some(F::Address::narrow(&flow.translation.src))
 }

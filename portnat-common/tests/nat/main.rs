@@ -3,6 +3,7 @@
 mod across;
 mod admission;
 mod answers;
+mod between;
 mod carrier;
 mod errors;
 mod fast;

@@ -15,7 +15,7 @@ use super::privileges;
 use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon};
 use crate::datapath::{AttachMode, LoadOptions, UdpMapping};
-use crate::model::{FastPath, Intent, Mark, Timeout};
+use crate::model::{FastPath, Intent, Mark, Network, Timeout};
 use crate::report::Report;
 use crate::spec::PublishSpec;
 
@@ -46,6 +46,13 @@ pub(super) struct Args {
     /// unique local ones only]. May be given several times.
     #[arg(long, value_name = "CIDR")]
     masquerade: Vec<IpNet>,
+
+    /// Who reaches the containers behind a bridge by their own addresses: nat (nobody but their own
+    /// bridge's containers and the host), nat-unprotected (everybody), or routed (everybody at published
+    /// ports, and nothing is translated) [default: nat, for what is masqueraded]. May be given several
+    /// times.
+    #[arg(long = "network", value_name = "BRIDGE=MODE")]
+    networks: Vec<Network>,
 
     /// How many flows there can be at once; a flow takes about 1,290 bytes of kernel memory
     /// for both families, allocated at start.
@@ -103,6 +110,7 @@ impl Args {
                 uplinks: self.uplinks,
                 bridges: self.bridges,
                 masquerade: self.masquerade,
+                networks: self.networks,
                 ..Intent::default()
             },
             fast_path: self.fast_path,

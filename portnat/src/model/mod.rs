@@ -4,6 +4,7 @@
 mod admission;
 mod fast_path;
 mod mark;
+mod network;
 mod published;
 mod tables;
 mod timeout;
@@ -14,13 +15,15 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use portnat_common::address::role;
+use portnat_common::subnet::ALONE;
 use portnat_common::{Ip4, Ip6, Subnet};
 
-use crate::net::{Link, LinkLayer, NetError, Snapshot};
+use crate::net::{Link, LinkKind, LinkLayer, NetError, Snapshot};
 
 pub use admission::{Admission, AdmissionError, AdmissionRule, AdmissionRules, RateLimit};
 pub use fast_path::FastPath;
 pub use mark::Mark;
+pub use network::{Network, NetworkMode};
 pub use published::{PublishError, PublishedPort, allocate};
 pub use tables::{Prefix, Tables};
 pub use timeout::Timeout;
@@ -37,6 +40,9 @@ pub struct Intent {
     pub uplinks: Vec<String>,
     /// The bridges by name; none means those that the host's links suggest.
     pub bridges: Vec<String>,
+    /// The bridges' modes, where they are said; else a subnet that is masqueraded has mode `nat`, and one
+    /// that is not is open to everybody.
+    pub networks: Vec<Network>,
     /// The prefixes to masquerade; none means the bridges' subnets.
     pub masquerade: Vec<IpNet>,
     /// Whether packets may go past the host's stack.
@@ -121,6 +127,7 @@ impl Intent {
                 why,
             });
         }
+        self.check_networks(snapshot)?;
         // Its answers would not be forwarded, and so not be translated back.
         let own = snapshot.local_addresses();
         match self
@@ -129,6 +136,36 @@ impl Intent {
             .find(|port| own.contains(&port.target.ip()))
         {
             Some(port) => Err(NetError::OwnTarget {
+                target: port.target.ip(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_networks(&self, snapshot: &Snapshot) -> Result<(), NetError> {
+        let bridges = named_or(snapshot, &self.bridges, Snapshot::default_bridges);
+        for (number, network) in self.networks.iter().enumerate() {
+            let index = snapshot.link_by_name(&network.bridge)?.index;
+            let why = if !bridges.iter().any(|bridge| bridge.index == index) {
+                "it has a mode, and containers are not behind it"
+            } else if self.networks[..number]
+                .iter()
+                .any(|other| other.bridge == network.bridge)
+            {
+                "it is given two modes"
+            } else {
+                continue;
+            };
+            return Err(NetError::UnsupportedBridge {
+                name: network.bridge.clone(),
+                why,
+            });
+        }
+        let subnets = self.subnets(&bridges);
+        let asks = |port: &&PublishedPort| self.admissions.contains_key(&port.id);
+        let mut asking = self.published.iter().filter(asks);
+        match asking.find(|port| is_routed(&subnets, port.target.ip())) {
+            Some(port) => Err(NetError::RoutedTarget {
                 target: port.target.ip(),
             }),
             None => Ok(()),
@@ -178,7 +215,12 @@ impl Intent {
             loopback: loopback.map(|link| link.name.clone()),
             ..Desired::default()
         };
+        let subnets = self.subnets(&bridges);
         for port in &self.published {
+            if is_routed(&subnets, port.target.ip()) {
+                desired.open(port);
+                continue;
+            }
             match self.admissions.get(&port.id) {
                 Some(admission) => desired.publish_for(port, admission),
                 None => desired.publish(port),
@@ -200,7 +242,7 @@ impl Intent {
                 .egress
                 .extend(link.primary_v6().map(|ip| (link.index, ip.into())));
         }
-        for (net, subnet) in self.subnets(&bridges) {
+        for (net, subnet) in subnets {
             match net {
                 IpNet::V4(net) => drop(desired.v4.subnets.insert(net.into(), subnet)),
                 IpNet::V6(net) => drop(desired.v6.subnets.insert(net.into(), subnet)),
@@ -211,43 +253,56 @@ impl Intent {
 
     /// The bridges' subnets and the prefixes to masquerade, each with the bridge that it is behind.
     fn subnets(&self, bridges: &[&Link]) -> BTreeMap<IpNet, Subnet> {
-        let default = |net: &IpNet| u32::from(self.masquerade.is_empty() && is_private(net));
+        let default = |net: &IpNet| match self.masquerade.is_empty() && is_private(net) {
+            true => NetworkMode::Nat.flags(),
+            false => 0,
+        };
+        let mode = |bridge: u32| {
+            let name = &bridges.iter().find(|link| link.index == bridge)?.name;
+            let network = self.networks.iter().find(|it| it.bridge == *name)?;
+            Some(network.mode.flags())
+        };
         let behind: BTreeMap<IpNet, u32> = bridges
             .iter()
             .flat_map(|link| link.subnets().into_iter().map(|net| (net, link.index)))
             .collect();
+        let alone = |bridge: u32| {
+            let link = bridges.iter().find(|link| link.index == bridge);
+            match link.is_some_and(|link| link.kind != LinkKind::Bridge) {
+                true => ALONE,
+                false => 0,
+            }
+        };
+        let subnet = |net: &IpNet, bridge| Subnet {
+            bridge,
+            flags: mode(bridge).unwrap_or_else(|| default(net)) | alone(bridge),
+        };
         let mut subnets: BTreeMap<_, _> = behind
             .iter()
-            .map(|(net, bridge)| {
-                (
-                    *net,
-                    Subnet {
-                        bridge: *bridge,
-                        masquerade: default(net),
-                    },
-                )
-            })
+            .map(|(net, bridge)| (*net, subnet(net, *bridge)))
             .collect();
         for net in self.masquerade.iter().map(IpNet::trunc) {
             let bridge = behind.iter().find(|(bridge, _)| bridge.contains(&net));
             let bridge = bridge.map_or(0, |(_, index)| *index);
-            subnets.insert(
-                net,
-                Subnet {
-                    bridge,
-                    masquerade: 1,
-                },
-            );
+            let flags = mode(bridge).unwrap_or(NetworkMode::Nat.flags()) | alone(bridge);
+            subnets.insert(net, Subnet { bridge, flags });
             // A bridge inside the prefix is masqueraded too, though its own subnet is the more
             // specific one.
             for (inner, subnet) in &mut subnets {
-                if net.contains(inner) {
-                    subnet.masquerade = 1;
+                if net.contains(inner) && mode(subnet.bridge).is_none() {
+                    subnet.flags = NetworkMode::Nat.flags() | alone(subnet.bridge);
                 }
             }
         }
         subnets
     }
+}
+
+/// Whether a target is behind a bridge of mode `routed`.
+fn is_routed(subnets: &BTreeMap<IpNet, Subnet>, target: IpAddr) -> bool {
+    let around = subnets.iter().filter(|(net, _)| net.contains(&target));
+    let closest = around.max_by_key(|(net, _)| net.prefix_len());
+    closest.is_some_and(|(_, subnet)| subnet.is_routed())
 }
 
 /// Whether a bridge's subnet is masqueraded without being asked for: in IPv6 only unique local

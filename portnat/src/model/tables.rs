@@ -21,6 +21,8 @@ pub struct Tables<A: Ord> {
     pub subnets: BTreeMap<Prefix<A>, Subnet>,
     /// By interface index, the address that masqueraded packets take there.
     pub egress: BTreeMap<u32, A>,
+    /// Containers' own ports that may be asked for directly.
+    pub open: BTreeMap<PublishedKey<A>, Published>,
     /// By the ids of published ports, which prefixes are let in, and which are not.
     pub admissions: BTreeMap<(u32, Prefix<A>), bool>,
 }
@@ -41,16 +43,17 @@ impl<A: Ord> Default for Tables<A> {
             local: BTreeMap::new(),
             subnets: BTreeMap::new(),
             egress: BTreeMap::new(),
+            open: BTreeMap::new(),
             admissions: BTreeMap::new(),
         }
     }
 }
 
 impl<A: Address> Tables<A> {
-    /// Published ports by their targets; of several the first speaks for its target.
+    /// Published ports by their targets, and those that are open without; of several the first speaks for its target.
     #[must_use]
     pub fn targets(&self) -> BTreeMap<PublishedKey<A>, Published> {
-        let mut targets = BTreeMap::new();
+        let mut targets = self.open.clone();
         for (key, value) in &self.published {
             let (target, host) = value.back(key);
             targets.entry(target).or_insert(host);
@@ -61,6 +64,23 @@ impl<A: Address> Tables<A> {
     /// An address is this too.
     pub(super) fn add_role(&mut self, address: A, role: u32) {
         *self.local.entry(address).or_default() |= role;
+    }
+
+    fn open(&mut self, target: A, port: &PublishedPort) {
+        let key = PublishedKey {
+            address: target,
+            port: port.target.port(),
+            protocol: port.protocol.number(),
+            padding: 0,
+        };
+        let itself = Published {
+            target: target.widen(),
+            port_id: port.id,
+            target_port: port.target.port(),
+            padding: 0,
+            flags: 0,
+        };
+        self.open.insert(key, itself);
     }
 
     fn publish(&mut self, address: A, target: A, port: &PublishedPort, asks: (bool, bool)) {
@@ -113,6 +133,14 @@ impl Desired {
         }
     }
 
+    /// Adds a published port whose target is reached by its own address, and not by the host's.
+    pub fn open(&mut self, port: &PublishedPort) {
+        match port.target.ip() {
+            IpAddr::V4(target) => self.v4.open(target.into(), port),
+            IpAddr::V6(target) => self.v6.open(target.into(), port),
+        }
+    }
+
     /// Adds who may come in by a port; says whether lists and whether a limit are to be asked. Clients
     /// are of the family of the port's address.
     fn admit(&mut self, port: &PublishedPort, admission: &Admission) -> (bool, bool) {
@@ -149,7 +177,11 @@ impl Desired {
         // What goes to IPv4 targets goes past the stack.
         let published = |port: &Published| !is_mapped(&port.target);
         self.v6.published.values().any(published)
-            || self.v6.subnets.values().any(Subnet::is_masqueraded)
+            || self
+                .v6
+                .subnets
+                .values()
+                .any(|subnet| subnet.is_masqueraded() || subnet.is_routed())
     }
 }
 
@@ -229,5 +261,54 @@ mod tests {
             (address("203.0.113.7"), role::PUBLISHED),
         ];
         assert_eq!(desired.v4.local, expected.into());
+    }
+
+    #[test]
+    fn lists_are_of_the_ports_family_and_close_it_where_somebody_is_allowed() {
+        let port = |id, address: &str| PublishedPort {
+            id,
+            address: address.parse().expect("an address"),
+            port: std::num::NonZeroU16::new(8080).expect("not 0"),
+            protocol: crate::spec::Protocol::Tcp,
+            target: "172.17.0.2:80".parse().expect("an address and a port"),
+        };
+        let admission = |allow: &[&str], deny: &[&str]| Admission {
+            allow: allow
+                .iter()
+                .map(|net| net.parse().expect("a prefix"))
+                .collect(),
+            deny: deny
+                .iter()
+                .map(|net| net.parse().expect("a prefix"))
+                .collect(),
+            limit: None,
+        };
+        let mut desired = Desired::default();
+        desired.publish_for(&port(1, "0.0.0.0"), &admission(&["192.0.2.7/24"], &[]));
+        desired.publish_for(&port(2, "::"), &admission(&["192.0.2.0/24"], &["fd00::/8"]));
+        desired.publish_for(&port(3, "192.0.2.1"), &admission(&[], &["fd00::/8"]));
+        let v4: Vec<_> = desired.v4.admissions.iter().collect();
+        let shown: Vec<_> = v4
+            .iter()
+            .map(|((id, net), lets_in)| (*id, net.length, **lets_in))
+            .collect();
+        assert_eq!(shown, [(1, 0, false), (1, 24, true)]);
+        let shown: Vec<_> = desired
+            .v6
+            .admissions
+            .iter()
+            .map(|((id, net), lets_in)| (*id, net.length, *lets_in))
+            .collect();
+        assert_eq!(shown, [(2, 0, false), (2, 8, false)]);
+        let flags = |tables: Vec<&Published>| -> Vec<u32> {
+            tables.iter().map(|port| port.flags).collect()
+        };
+        assert_eq!(
+            flags(desired.v6.published.values().collect()),
+            [admission::LISTED]
+        );
+        let mut v4 = flags(desired.v4.published.values().collect());
+        v4.sort_unstable();
+        assert_eq!(v4, [0, admission::LISTED]);
     }
 }

@@ -14,6 +14,7 @@
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
 //! - [`fragments`]: datagrams in fragments, of which some do not come.
+//! - [`admission`]: who may come in. [`networks`]: who reaches containers by their own addresses.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`demo`]: the same of the demo.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
 //!
@@ -22,6 +23,7 @@
 //! [`pieces`] cuts datagrams, and [`support`] has what everybody needs.
 
 mod addresses;
+mod admission;
 mod bad_input;
 mod beside_docker;
 mod control;
@@ -40,6 +42,7 @@ mod localhost;
 mod mapping;
 mod masquerade;
 mod matrix;
+mod networks;
 mod picture;
 mod pieces;
 mod refusal;

@@ -23,6 +23,7 @@ use portnat::datapath::{AttachMode, Datapath, LoadOptions, UdpMapping};
 use portnat::lab::Namespace;
 use portnat::model::{Admission, Desired, PublishedPort, Tables};
 use portnat::spec::Protocol;
+use portnat_common::subnet::{CLOSED, MASQUERADED};
 use portnat_common::{Settings, Subnet, V6};
 use support::world::{TestFamily as _, World};
 
@@ -100,7 +101,7 @@ impl Host {
             let prefix: Ipv4Net = prefix.parse().expect("a prefix");
             let subnet = Subnet {
                 bridge: World::BRIDGE,
-                masquerade: 1,
+                flags: MASQUERADED | CLOSED,
             };
             desired.v4.subnets.insert(prefix.into(), subnet);
         }
@@ -112,7 +113,7 @@ impl Host {
             let prefix: Ipv6Net = prefix.parse().expect("a prefix");
             let subnet = Subnet {
                 bridge: World::BRIDGE,
-                masquerade: 1,
+                flags: MASQUERADED | CLOSED,
             };
             desired.v6.subnets.insert(prefix.into(), subnet);
         }

@@ -38,6 +38,21 @@ impl<F: TestFamily> Hosts<F> {
         self.published_have_changed();
     }
 
+    /// A container's own port may be asked for directly.
+    pub(crate) fn open(mut self, protocol: u8, target: &str) -> Self {
+        let target: SocketAddr = target.parse().expect("an address and a port");
+        let value = Published {
+            target: F::Address::ANY.widen(),
+            port_id: self.published_back.len() as u32 + 1,
+            target_port: target.port(),
+            padding: 0,
+            flags: 0,
+        };
+        self.published_back
+            .insert(Self::key(protocol, target), value);
+        self
+    }
+
     /// Who is in a prefix may come in by the first published port, or may not.
     pub(crate) fn list(mut self, prefix: &str, length: u32, lets_in: bool) -> Self {
         let source = F::address(prefix.parse().expect("an address"));
