@@ -2,8 +2,8 @@
 //! netfilter does in PREROUTING and POSTROUTING. In between routing, firewall and conntrack see one
 //! plain flow between the client and the container.
 //!
-//! What [`is_bystander`] goes on as it is. A packet meets [`established`] next, which decides about packets of confirmed flows and most that
-//! is not ours. [`fragment`] does the same with fragments. Others go on to [`error`] if they are ICMP
+//! What [`is_bystander`] goes on as it is. A packet meets [`established`] next, which decides about packets
+//! of confirmed flows and most that is not ours. [`fragment`] does the same with fragments. Others go on to [`error`] if they are ICMP
 //! errors, else to [`half_open`] for packets of flows that are not confirmed, and to [`open`] if they
 //! may begin a flow. [`settle`] lets a first fragment's others follow. These read the packet anew,
 //! because each is a function of its own to the kernel, with a stack of its own, and because the first
@@ -17,6 +17,7 @@ mod between;
 mod bystander;
 mod error;
 mod fast;
+mod find;
 mod fragment;
 mod half;
 mod length;
@@ -45,13 +46,11 @@ pub use opening::Opening;
 pub use reserve::PROBES;
 pub use sweep::{end, sweep};
 
-use crate::address::Address;
 use crate::family::{Family, Fragment, Network};
 use crate::flow::{Flow, NO_PORT, OTHER_FAMILY, PLAIN};
 use crate::fragment::First;
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
-use crate::published::{Published, PublishedKey};
 use crate::settings::Settings;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
@@ -59,6 +58,7 @@ use crate::verdict::{DropReason, Verdict};
 use crate::way::port_number;
 use between::{leave, meet_plain};
 use fast::{arrive_outside, deliver, send};
+use find::{find_published, is_loopback};
 use length::{Length, fits, told_mtu};
 use rewrite::{readdress, rewrite};
 use track::track;
@@ -353,49 +353,4 @@ fn is_hairpin<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) ->
         && tables
             .subnet(&tuple.src)
             .is_some_and(|subnet| subnet.bridge == tables.interface())
-}
-
-/// Whether an address is the host's own way to itself.
-#[inline(always)]
-fn is_loopback<F: Family>(address: F::Address) -> bool {
-    F::stays_on_link(address) && !F::is_link_local(address)
-}
-
-/// The published port that a tuple asks for: on its very address, else on every local one. The
-/// host's loopback addresses are there for itself only.
-#[inline(always)]
-fn find_published<'t, F: Family, T: Tables<F>>(
-    tables: &'t T,
-    hook: Hook,
-    tuple: &Tuple<F::Address>,
-) -> Option<&'t Published> {
-    let is_local = hook == Hook::Local;
-    if !is_local && is_loopback::<F>(tuple.src) {
-        return None;
-    }
-    // Containers ask for much that is not published, and four tables would be looked into.
-    if !tables.port_is_published(tuple.protocol, tuple.dst_port) {
-        return None;
-    }
-    let here = PublishedKey {
-        address: tuple.dst,
-        port: tuple.dst_port,
-        protocol: tuple.protocol,
-        padding: 0,
-    };
-    if let Some(published) = tables.published(&here) {
-        return Some(published);
-    }
-    let everywhere = PublishedKey {
-        address: F::Address::ANY,
-        ..here
-    };
-    let is_here = is_local || tables.is_local(&tuple.dst);
-    if is_here && let Some(published) = tables.published(&everywhere) {
-        return Some(published);
-    }
-    match tables.published_range(&here) {
-        None if is_here => tables.published_range(&everywhere),
-        range => range,
-    }
 }

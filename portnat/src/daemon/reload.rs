@@ -46,7 +46,10 @@ impl Daemon {
         let idle = config.admission.check(&intent.published).err();
         let mut warnings = self.commit(host, next, intent, options).await?;
         self.admission = config.admission;
-        warnings.extend(idle.map(|error| error.to_string()));
+        if let Some(error) = idle {
+            warn!("{error}");
+            warnings.push(error.to_string());
+        }
         self.holder.remember(&self.ledger, &config.config_publish);
         info!("reloaded: {}", in_words(&change, &changed));
         say(&change);

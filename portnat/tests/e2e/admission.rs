@@ -43,7 +43,7 @@ fn lab() -> Lab {
 }
 
 /// Connects from an address to one; `false` if nobody says anything.
-fn connects(from: &Namespace, source: Option<IpAddr>, target: SocketAddr) -> bool {
+pub(crate) fn connects(from: &Namespace, source: Option<IpAddr>, target: SocketAddr) -> bool {
     let connect = || -> io::Result<()> {
         let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
         if let Some(source) = source {
@@ -118,6 +118,33 @@ fn only_who_is_on_the_list_comes_in() {
     let second = net(SECOND[0]).addr();
     assert!(connects(&lab.client, Some(second), at(Lab::HOST, 8081)));
     assert_dropped(&daemon.stop(), denied, "denied");
+}
+
+#[test]
+fn what_is_published_later_has_its_rules_too() {
+    let lab = lab();
+    let target = &lab.containers[0];
+    let _server = tcp_server(&target.namespace, target.address, 80);
+    let container = target.address.to_string();
+    let daemon = Daemon::run(&lab, &["--deny", "192.0.2.11"]);
+    let second = net(SECOND[0]).addr();
+    let publish = [
+        "publish",
+        &container,
+        "-p",
+        "8080:80",
+        "-p",
+        "9000-9003:80-83",
+    ];
+    for _ in 0..2 {
+        daemon.told(&publish);
+        for port in [8080, 9000] {
+            assert!(connects(&lab.client, None, at(Lab::HOST, port)));
+            assert!(!connects(&lab.client, Some(second), at(Lab::HOST, port)));
+        }
+        daemon.told(&["unpublish", &container]);
+    }
+    assert_dropped(&daemon.stop(), 4, "denied");
 }
 
 #[test]
