@@ -11,6 +11,7 @@
 #![expect(internal_features, reason = "see above; the compiler is pinned")]
 
 mod across;
+mod admission;
 mod answer;
 mod done;
 mod fragments;

@@ -13,17 +13,23 @@ use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::udp;
 
+use super::admit::{admit, asked};
+use super::between::{
+    Between, begin_plain, between, is_between, is_published_target, is_unprotected, leave,
+};
 use super::map::{map, maps};
 use super::opening::{
-    ACROSS, BORROWED, COUNTS, MADE, MAPS, Opening, RESERVED, THIS_PORT, UNCONFIRMED,
+    ACROSS, BORROWED, COUNTS, MADE, MAPS, Opening, PLAIN, RESERVED, THIS_PORT, UNCONFIRMED,
 };
 use super::reserve::{self, keep_port, search_port};
 use super::rewrite::rewrite;
 use super::settle::{Before, settle};
-use super::{Hook, Length, Sight, find_published, fits, is_forwarded, is_hairpin, leave, told_mtu};
+use super::{
+    Hook, Length, Sight, find_published, fits, is_forwarded, is_hairpin, is_loopback, told_mtu,
+};
 
 /// Begins a flow where the packet asks for a published port or is to be masqueraded: [`plan`],
-/// [`map`], [`make`], [`search`], [`complete`] and [`finish`].
+/// [`admit`], [`map`], [`make`], [`search`], [`complete`] and [`finish`].
 #[inline(always)]
 pub fn open<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
@@ -32,6 +38,7 @@ pub fn open<F: Family, P: Packet, T: Tables<F>>(
     opening: &mut Opening<F::Address>,
 ) -> Verdict {
     plan::<F, P, T>(packet, sight, tables, opening)
+        .or_else(|| admit::<F, T>(tables, opening))
         .or_else(|| map::<F, T>(tables, opening))
         .or_else(|| make::<F, T>(sight.hook, tables, opening))
         .or_else(|| search::<F, T>(sight.hook, tables, opening))
@@ -69,11 +76,23 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
     opening.length = transport.length as u32;
     let wanted = match sight.hook {
         Hook::In | Hook::Local => publish(tables, sight.hook, opening),
+        Hook::Inside if is_between::<F, T>(tables) => {
+            match between::<F, T>(tables, &network, transport.dst_port) {
+                Between::Pass => Wanted::No,
+                Between::Drop => Wanted::Impossible(DropReason::Isolated),
+                Between::Open => {
+                    begin_plain(opening, true);
+                    Wanted::Yes
+                }
+            }
+        }
         Hook::Outside | Hook::Inside => masquerade(tables, sight.hook, opening),
     };
     match wanted {
         Wanted::Yes => {}
-        Wanted::No if sight.hook == Hook::In => return Some(leave::<F, T>(tables, &network)),
+        Wanted::No if sight.hook == Hook::In => {
+            return Some(leave::<F, T>(tables, &network, transport.dst_port).verdict());
+        }
         Wanted::No => return Some(Verdict::Pass),
         Wanted::Impossible(reason) => return Some(Verdict::Drop(reason)),
     }
@@ -84,6 +103,8 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
         return Some(match sight.hook {
             // The stack refuses what it does not know.
             Hook::In | Hook::Local => Verdict::Pass,
+            // Of who may be asked directly: it is an answer to that.
+            Hook::Outside | Hook::Inside if opening.wishes(PLAIN) => Verdict::Pass,
             Hook::Outside | Hook::Inside => Verdict::Drop(DropReason::NoFlow),
         });
     }
@@ -216,6 +237,9 @@ pub fn finish<F: Family, P: Packet>(
     if F::LEADS_ACROSS && opening.wishes(ACROSS) {
         return Verdict::Convert;
     }
+    if opening.wishes(PLAIN) {
+        return Verdict::Pass;
+    }
     let Opening {
         tuple, translation, ..
     } = opening;
@@ -261,19 +285,30 @@ fn publish<F: Family, T: Tables<F>>(
     opening: &mut Opening<F::Address>,
 ) -> Wanted {
     let Some(published) = find_published::<F, T>(tables, hook, &opening.tuple) else {
+        let Tuple { src, dst, .. } = &opening.tuple;
+        if hook == Hook::In && is_unprotected::<F, T>(tables, src, dst) {
+            begin_plain(opening, false);
+            return Wanted::Yes;
+        }
         return Wanted::No;
     };
     opening.translation.dst = published.target;
     opening.translation.dst_port = published.target_port_of(opening.tuple.dst_port);
     opening.port_id = published.port_id;
-    opening.wishes = THIS_PORT;
+    if hook == Hook::In && is_loopback::<F>(opening.tuple.dst) {
+        return Wanted::Impossible(DropReason::Loopback);
+    }
+    let asked = asked(hook, published.flags);
+    opening.wishes = THIS_PORT | asked;
     if hook == Hook::In && claims_to_be_inside::<F, T>(tables, &opening.tuple) {
         return Wanted::Impossible(DropReason::InsideSource);
     }
     let tuple = &opening.tuple;
     let across = F::LEADS_ACROSS && is_mapped(&opening.translation.dst);
     if across || hook == Hook::Local || F::is_link_local(tuple.src) || F::is_link_local(tuple.dst) {
-        return replace_both_ends::<F, T>(tables, opening);
+        let wanted = replace_both_ends::<F, T>(tables, opening);
+        opening.wishes |= asked;
+        return wanted;
     }
     Wanted::Yes
 }
@@ -350,9 +385,10 @@ fn masquerade<F: Family, T: Tables<F>>(
     let tuple = &opening.tuple;
     let wanted = match hook {
         Hook::Inside => is_hairpin::<F, T>(tables, tuple),
-        _ => tables
-            .subnet(&tuple.src)
-            .is_some_and(Subnet::is_masqueraded),
+        _ => match tables.subnet(&tuple.src) {
+            Some(subnet) if subnet.is_routed() => return route::<F, T>(tables, opening),
+            subnet => subnet.is_some_and(Subnet::is_masqueraded),
+        },
     };
     if !wanted {
         return Wanted::No;
@@ -369,6 +405,18 @@ fn masquerade<F: Family, T: Tables<F>>(
     let maps = hook == Hook::Outside && maps(settings, &opening.tuple);
     let maps = if maps { MAPS } else { 0 };
     opening.wishes = COUNTS | maps | borrowed_port::<F, T>(tables, settings, &opening.tuple);
+    Wanted::Yes
+}
+
+/// A routed container asks outside: its answers are to be known. What it says from a published port needs
+/// no flow for that, for everybody may speak to that one.
+#[inline(always)]
+fn route<F: Family, T: Tables<F>>(tables: &T, opening: &mut Opening<F::Address>) -> Wanted {
+    let tuple = &opening.tuple;
+    if is_published_target::<F, T>(tables, tuple.src, tuple.src_port, tuple.protocol) {
+        return Wanted::No;
+    }
+    begin_plain(opening, true);
     Wanted::Yes
 }
 
@@ -409,7 +457,11 @@ pub(super) fn untranslatable<F: Family, T: Tables<F>>(
 ) -> Verdict {
     let inside = tables.subnet(&network.src);
     match hook {
-        Hook::In => leave::<F, T>(tables, network),
+        Hook::In => leave::<F, T>(tables, network, 0).verdict(),
+        Hook::Inside if is_between::<F, T>(tables) => match between::<F, T>(tables, network, 0) {
+            Between::Drop => Verdict::Drop(DropReason::Isolated),
+            Between::Pass | Between::Open => Verdict::Pass,
+        },
         Hook::Outside if inside.is_some_and(Subnet::is_masqueraded) => Verdict::Drop(reason),
         Hook::Outside | Hook::Inside | Hook::Local => Verdict::Pass,
     }

@@ -13,9 +13,10 @@ use aya_obj::generated::bpf_map_type;
 use portnat_common::address::Wide;
 use portnat_common::address::{is_mapped, unmap};
 use portnat_common::range::Block;
-use portnat_common::{Address, Ip4, Ip6, Published, RangeKey, Subnet, Total};
+use portnat_common::{Address, AdmissionKey, Ip4, Ip6, Published, RangeKey, Subnet, Total};
 use tracing::warn;
 
+use super::admission::ID_BITS;
 use super::error::DatapathError;
 use super::fill::{Held, Names, V4, V6};
 use super::load::{LoadOptions, OBJECT};
@@ -213,6 +214,7 @@ impl Left {
             bits: words("PORTS", open)?,
             withheld: words("WITHHELD", open)?,
             inside: words("INSIDE", open)?,
+            limits: entries("LIMITS", open)?,
         };
         let counted = entries::<u32, Total>("TOTALS", open)?;
         let counted = counted.into_keys().max().unwrap_or(0);
@@ -342,6 +344,7 @@ fn family<A: Address>(
         local: entries(names.local, open)?,
         subnets: subnets(names.subnets, open)?,
         egress: entries(names.egress, open)?,
+        admissions: admissions(names.admissions, open)?,
     })
 }
 
@@ -372,6 +375,21 @@ fn subnets<A: Address>(
             // The kernel's prefixes are no longer than the address.
             let length = length as u8;
             (Prefix { length, network }, subnet)
+        })
+        .collect())
+}
+
+fn admissions<A: Address>(
+    table: &'static str,
+    open: impl Fn(&str) -> Result<Map, MapError>,
+) -> Result<BTreeMap<(u32, Prefix<A>), bool>, DatapathError> {
+    let prefixes = trie::<AdmissionKey<A>, u32>(table, open)?.into_iter();
+    Ok(prefixes
+        .map(|(length, key, lets_in)| {
+            // No longer than the key, of which the id is always said.
+            let length = length.saturating_sub(ID_BITS) as u8;
+            let network = key.source;
+            ((key.port_id, Prefix { length, network }), lets_in != 0)
         })
         .collect())
 }
