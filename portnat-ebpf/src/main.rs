@@ -13,6 +13,7 @@
 mod across;
 mod admission;
 mod answer;
+mod counts;
 mod done;
 mod fragments;
 mod maps;

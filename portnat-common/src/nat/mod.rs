@@ -30,6 +30,7 @@ mod rewrite;
 mod settle;
 mod sweep;
 mod track;
+mod wanted;
 
 pub use accelerate::{Glance, accelerate};
 pub use across::{answer, convert_v4, convert_v6};
