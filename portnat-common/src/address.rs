@@ -78,6 +78,10 @@ pub trait Address: Pod + Default + Debug + Eq + Ord + Hash {
 
     /// The address's words, in network byte order.
     fn words(&self) -> &[u32];
+
+    /// The addresses that one subscriber has, as the first of them: a /64 of IPv6 (RFC 6177 section 2),
+    /// a single one of IPv4.
+    fn site(self) -> Self;
 }
 
 impl Address for Ip4 {
@@ -96,6 +100,11 @@ impl Address for Ip4 {
     #[inline(always)]
     fn words(&self) -> &[u32] {
         &self.0
+    }
+
+    #[inline(always)]
+    fn site(self) -> Self {
+        self
     }
 }
 
@@ -136,6 +145,12 @@ impl Address for Ip6 {
     #[inline(always)]
     fn words(&self) -> &[u32] {
         &self.0
+    }
+
+    #[inline(always)]
+    fn site(self) -> Self {
+        let [first, second, _, _] = self.0;
+        Ip([first, second, 0, 0])
     }
 }
 

@@ -98,6 +98,11 @@ pub const OTHER_FAMILY: u32 = 1 << 2;
 pub const HALF_OPEN: u32 = 1 << 3;
 /// [`Flow::flags`]: this entry, of the original direction, is counted as one of its sender's.
 pub const COUNTED: u32 = 1 << 4;
+/// [`Flow::flags`]: who opened it was asked whether it may, and who opens it anew is asked again.
+pub const ASKED: u32 = 1 << 5;
+/// [`Flow::flags`]: nothing is translated. The flow is there so that answers are known, where nobody else
+/// may begin to speak.
+pub const PLAIN: u32 = 1 << 6;
 
 /// The port id of flows that belong to no published port: those that a container opened.
 pub const NO_PORT: u32 = 0;

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod admission;
 pub mod checksum;
 pub mod conntrack;
 pub mod crc32c;
@@ -42,6 +43,7 @@ pub mod way;
 pub mod wire;
 
 pub use address::{Address, Ip, Ip4, Ip6};
+pub use admission::{AdmissionKey, Admissions, Limit, LimitKey};
 pub use family::{Family, V4, V6};
 pub use flow::{Flow, FlowRecord};
 pub use fragment::{Datagram, DatagramKey, DatagramRecord, First, Fragments, WaitingKey};

@@ -31,9 +31,11 @@ pub struct Published {
     pub target_port: u16,
     /// The host's port; of a range its first, and the others' targets follow in the same order.
     pub port: u16,
+    /// Whether who comes in is asked first: [`crate::admission::LISTED`] and the like.
+    pub flags: u32,
 }
 
-const _: () = assert!(size_of::<Published>() == 24);
+const _: () = assert!(size_of::<Published>() == 28);
 
 impl Published {
     /// The same port the other way round: keyed by the target, leading to the host. Of a range it is

@@ -8,9 +8,20 @@ use crate::address::Address;
 pub struct Subnet {
     /// Index of the bridge that it is behind, or 0 where none is known.
     pub bridge: u32,
-    /// Whether what it sends outside is masqueraded: 1 or 0.
-    pub masquerade: u32,
+    /// [`MASQUERADED`] and the like.
+    pub flags: u32,
 }
+
+/// [`Subnet::flags`]: what it sends outside is masqueraded.
+pub const MASQUERADED: u32 = 1;
+/// [`Subnet::flags`]: nobody but its own bridge's containers and the host reaches its containers by
+/// their own addresses (mode `nat`).
+pub const CLOSED: u32 = 1 << 1;
+/// [`Subnet::flags`]: its containers are reached by their own addresses, at the ports of theirs that are
+/// published, and nothing is translated (mode `routed`).
+pub const ROUTED: u32 = 1 << 2;
+/// [`Subnet::flags`]: it is behind an interface that is no bridge and has no ports.
+pub const ALONE: u32 = 1 << 3;
 
 const _: () = assert!(size_of::<Subnet>() == 8);
 
@@ -19,7 +30,35 @@ impl Subnet {
     #[inline(always)]
     #[must_use]
     pub const fn is_masqueraded(&self) -> bool {
-        self.masquerade != 0
+        self.flags & MASQUERADED != 0
+    }
+
+    /// Whether nobody else reaches its containers directly.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.flags & CLOSED != 0
+    }
+
+    /// Whether others reach published ports of its containers directly.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_routed(&self) -> bool {
+        self.flags & ROUTED != 0
+    }
+
+    /// Whether its interface has no ports, where packets would be seen first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_alone(&self) -> bool {
+        self.flags & ALONE != 0
+    }
+
+    /// Whether not everybody who knows a way reaches its containers directly.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_guarded(&self) -> bool {
+        self.flags & (CLOSED | ROUTED) != 0
     }
 }
 

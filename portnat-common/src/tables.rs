@@ -1,6 +1,7 @@
 //! What the NAT asks of the world: tables, a clock and dice.
 
 use crate::address::{Ip4, role};
+use crate::admission::Admissions;
 use crate::family::Family;
 use crate::flow::{Flow, FlowRecord};
 use crate::fragment::Fragments;
@@ -40,7 +41,7 @@ pub struct Queued<A> {
 }
 
 /// The tables of one address family, the clock and the dice.
-pub trait Tables<F: Family>: Fragments {
+pub trait Tables<F: Family>: Fragments + Admissions<F> {
     /// The settings; `None` only before userspace has written them.
     fn settings(&self) -> Option<&Settings>;
 

@@ -90,6 +90,14 @@ drop_reasons! {
     NoChecksum = 15, "no-checksum";
     /// It does not fit in the link that it is redirected to; its sender is told what does.
     TooBig = 16, "too-big";
+    /// Who asks for a published port is on its deny list, or not on its allow list.
+    Denied = 17, "denied";
+    /// Who asks for a published port has opened as many flows as a source may for now.
+    Limited = 18, "limited";
+    /// A container asked for one of another bridge by that one's own address.
+    Isolated = 19, "isolated";
+    /// It came in from elsewhere and asks for a published port at one of the host's loopback addresses.
+    Loopback = 20, "loopback";
 }
 
 impl DropReason {

@@ -190,8 +190,13 @@ impl Way {
 #[inline(always)]
 #[must_use]
 pub const fn port_number(interface: u32) -> u32 {
-    interface & 0xffff
+    interface & PORT_NUMBER
 }
+
+/// The bits of that number.
+pub const PORT_NUMBER: u32 = 0x7fff;
+/// A bit beside that number: the packet asks for a container of another bridge by its own address.
+pub const BETWEEN_BRIDGES: u32 = 0x8000;
 
 impl Way<u64> {
     /// No way.

@@ -11,7 +11,9 @@
 #![expect(internal_features, reason = "see above; the compiler is pinned")]
 
 mod across;
+mod admission;
 mod answer;
+mod counts;
 mod done;
 mod fragments;
 mod maps;

@@ -181,6 +181,9 @@ where
     if passing.done().is(Done::UNKNOWN) {
         passing.park(steps::plan::<F, At>(ctx));
     }
+    if At::HOOK == Hook::In && passing.done().is(Done::UNKNOWN) {
+        passing.park(steps::admit::<F>(ctx));
+    }
     if At::HOOK == Hook::Outside && passing.done().is(Done::UNKNOWN) {
         passing.park(steps::map::<F>(ctx));
     }

@@ -138,6 +138,17 @@ where
 }
 
 #[inline(never)]
+pub(crate) fn admit<F: Mapped>(ctx: &TcContext) -> Done
+where
+    Maps: Tables<F>,
+{
+    let Some(opening) = opening::<F>() else {
+        return Done::plain(Done::UNKNOWN);
+    };
+    Done::option(nat::admit::<F, _>(&Maps::at(ctx), opening))
+}
+
+#[inline(never)]
 pub(crate) fn map<F: Mapped>(ctx: &TcContext) -> Done
 where
     Maps: Tables<F>,

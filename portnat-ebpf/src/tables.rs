@@ -1,7 +1,5 @@
 //! The maps as [`Tables`].
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
-
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_jiffies64};
 use aya_ebpf::maps::lpm_trie::Key;
@@ -12,14 +10,15 @@ use portnat_common::subnet::octet_position;
 use portnat_common::wire::protocol;
 use portnat_common::{
     Endpoint, Family, Flow, FlowRecord, Ip4, Ip6, MappingKey, Owner, OwnerRecord, Published,
-    PublishedKey, Queued, Refusal, Settings, Subnet, Table, Tables, Ticks, Total, Tuple, V4, V6,
+    PublishedKey, Queued, Refusal, Settings, Subnet, Table, Tables, Ticks, Tuple, V4, V6,
 };
 
+use crate::counts::{NONE, add, add_to_total, count_queued};
 use crate::maps::{
     CLAIMS, CONTAINERS4, CONTAINERS6, EGRESS4, EGRESS6, FLOWS4, FLOWS6, FRAME_PORTS, FULL,
     HALF_OTHER4, HALF_OTHER6, HALF_TCP4, HALF_TCP6, INSIDE, LOCAL4, LOCAL6, MAPPINGS4, MAPPINGS6,
     OPENING4, OPENING6, OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6,
-    QUEUED, SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, TOTALS, WITHHELD,
+    SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, WITHHELD,
 };
 use crate::ranges::Ranged as _;
 use crate::{across, socket};
@@ -37,7 +36,7 @@ const fn refusal(error: i32) -> Refusal {
 }
 
 /// Insertions are of keys that are not there.
-const NEW: u64 = BPF_NOEXIST as u64;
+pub(crate) const NEW: u64 = BPF_NOEXIST as u64;
 
 /// The maps as seen from a hook on one interface.
 pub(crate) struct Maps {
@@ -68,65 +67,6 @@ pub(crate) fn ticks() -> Ticks {
 pub(crate) fn is_published(protocol: u8, port: u16) -> bool {
     let (word, bit) = bitmap_position(protocol, port);
     PORTS.get(word).is_some_and(|bits| bits & bit != 0)
-}
-
-/// Counts what goes into a family's queue and comes out.
-#[inline(always)]
-fn count_queued(family: u32, change: i64) {
-    if let Some(length) = QUEUED.get_ptr_mut(family) {
-        // SAFETY: each CPU has its own, and nothing else of ours runs in between.
-        unsafe { *length += change };
-    }
-}
-
-/// What came through a port before anything did. Not on the stack, where room is scarce.
-static NOTHING: Total = Total {
-    packets_in: 0,
-    bytes_in: 0,
-    packets_out: 0,
-    bytes_out: 0,
-};
-
-/// How many flows a container has before the first. Not on the stack either.
-static NONE: u64 = 0;
-
-/// Adds to a published port's total.
-#[inline(always)]
-fn add_to_total(port_id: u32, inbound: bool, packets: u64, bytes: u64) {
-    let total = match TOTALS.get_ptr_mut(port_id) {
-        Some(total) => total,
-        None => {
-            // Another CPU may be faster, which is as well.
-            let nothing: &Total = &NOTHING;
-            let _ = TOTALS.insert(port_id, nothing, NEW);
-            let Some(total) = TOTALS.get_ptr_mut(port_id) else {
-                return;
-            };
-            total
-        }
-    };
-    // SAFETY: the entry is never removed while programs run, and other CPUs add to it as we do.
-    let (packet_sum, byte_sum) = unsafe {
-        if inbound {
-            (&raw mut (*total).packets_in, &raw mut (*total).bytes_in)
-        } else {
-            (&raw mut (*total).packets_out, &raw mut (*total).bytes_out)
-        }
-    };
-    for (sum, value) in [(packet_sum, packets), (byte_sum, bytes)] {
-        // SAFETY: as above.
-        unsafe { add(sum, value) };
-    }
-}
-
-/// Adds to what other CPUs add to at the same time, wrapping.
-///
-/// # Safety
-/// `sum` points to a whole word, at a multiple of its size, of which everybody makes such use.
-#[inline(always)]
-unsafe fn add(sum: *mut u64, value: u64) {
-    // SAFETY: the caller's.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(sum, value) };
 }
 
 /// A family whose maps these are.

@@ -28,7 +28,9 @@ use tracing::{info, warn};
 use crate::config::ConfigError;
 use crate::control::{Request, Server, Socket};
 use crate::datapath::{Datapath, LoadOptions};
-use crate::model::{FastPath, Intent, Ledger, Origin, Publication, Timeout, UplinkBridges};
+use crate::model::{
+    AdmissionRules, FastPath, Intent, Ledger, Origin, Publication, Timeout, UplinkBridges,
+};
 use crate::net::{
     Singleton, Snapshot, Sysctls, Watcher, local_port_range, snapshot, ticks_per_second,
 };
@@ -61,7 +63,9 @@ pub struct Config {
     pub force: bool,
     /// Where it is kept which ephemeral ports were given; `None` for nowhere.
     pub state: Option<PathBuf>,
-    /// What else the user asked for; `published` and `fast` are filled in.
+    /// Who may come in by them, and by what is published later.
+    pub admission: AdmissionRules,
+    /// What else the user asked for; `published`, `admissions` and `fast` are filled in.
     pub intent: Intent,
     /// Which packets go past the host's stack.
     pub fast_path: FastPath,
@@ -96,6 +100,8 @@ pub struct Daemon {
     intent: Intent,
     /// What is published, and on whose word.
     ledger: Ledger,
+    /// Who may come in.
+    admission: AdmissionRules,
     /// What gives and holds the host's ports.
     holder: PortHolder,
     options: Options,
@@ -163,6 +169,8 @@ impl Daemon {
         }
         let same = number - ledger.end_taking_over().len();
         intent.published = ledger.ports();
+        config.admission.check(&intent.published)?;
+        intent.admissions = config.admission.of(&intent.published)?;
         intent.check(&host)?;
         if !ledger.iter().all(Publication::is_held) {
             info!("this kernel has no SCTP sockets: published SCTP ports are not reserved");
@@ -181,6 +189,7 @@ impl Daemon {
         let mut daemon = Daemon {
             intent,
             ledger,
+            admission: config.admission,
             holder,
             options,
             datapath,

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
-use crate::way::{Exit, Header, port_number};
+use crate::way::{Exit, Header, PORT_NUMBER, port_number};
 use crate::wire::protocol;
 
 use super::life::{state, twin_of};
@@ -175,7 +175,7 @@ pub(super) fn note_port<F: Family, T: Tables<F>>(
     key: &Tuple<F::Address>,
     flow: &Flow,
 ) -> bool {
-    let number = tables.numbered();
+    let number = tables.numbered() & PORT_NUMBER;
     if settings.fast == 0 || number == 0 {
         return false;
     }

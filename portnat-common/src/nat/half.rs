@@ -7,7 +7,7 @@
 
 use crate::conntrack::{self, EXPECTED, HEARD};
 use crate::family::{Family, Fragment, Network};
-use crate::flow::{Direction, Flow, FlowRecord, HALF_OPEN};
+use crate::flow::{ASKED, Direction, Flow, FlowRecord, HALF_OPEN};
 use crate::fragment::{First, Told};
 use crate::headers::{Transport, tuple};
 use crate::packet::Packet;
@@ -17,6 +17,7 @@ use crate::tuple::Tuple;
 use crate::verdict::Verdict;
 use crate::wire::{protocol, tcp};
 
+use super::between::is_between;
 use super::fast::note_port;
 use super::life::{Life, life, state, twin_of};
 use super::opening::{CONFIRMS, Opening};
@@ -50,6 +51,7 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
         let twin = twin_of::<F, T>(tables, Table::HalfOpen, &tuple, flow);
         if let Some(twin) = twin
             && life(settings, tuple.protocol, flow, Some(twin), now) == Life::Live
+            && !is_asked_again(&tuple, &transport, flow, twin)
         {
             let bytes = (network.end - sight.l3) as u64;
             follow(&tuple, &transport, flow, twin, now, bytes);
@@ -72,9 +74,19 @@ pub fn half_open<F: Family, P: Packet, T: Tables<F>>(
     let may_open = match sight.hook {
         Hook::In | Hook::Local => true,
         Hook::Outside => tables.subnet(&tuple.src).is_some(),
-        Hook::Inside => is_hairpin::<F, T>(tables, &tuple),
+        Hook::Inside => is_between::<F, T>(tables) || is_hairpin::<F, T>(tables, &tuple),
     };
     (!may_open).then_some(Verdict::Pass)
+}
+
+/// Whether a packet begins a closing flow anew whose opener is asked each time. For such a packet there
+/// is no flow; [`super::make`] removes it.
+#[inline(always)]
+fn is_asked_again<A>(tuple: &Tuple<A>, transport: &Transport, flow: &Flow, twin: &Flow) -> bool {
+    transport.signals.opens()
+        && flow.flags & ASKED != 0
+        && flow.direction() == Direction::Original
+        && state(tuple.protocol, flow, Some(twin)).is_closing()
 }
 
 /// As `track` does with confirmed flows.

@@ -3,7 +3,8 @@
 //! plain flow between the client and the container.
 //!
 //! What [`is_bystander`] goes on as it is. A packet meets [`established`] next, which decides about
-//! packets of confirmed flows and most else that is not ours. [`fragment`] does the same with fragments. Others go on to [`error`] if they are ICMP
+//! packets of confirmed flows and most else that is not ours. [`fragment`] does the same with
+//! fragments. Others go on to [`error`] if they are ICMP
 //! errors, else to [`half_open`] for packets of flows that are not confirmed, and to [`open`] if they
 //! may begin a flow. [`settle`] lets a first fragment's others follow. These read the packet anew,
 //! because each is a function of its own to the kernel, with a stack of its own, and because the first
@@ -12,9 +13,12 @@
 mod accelerate;
 mod across;
 mod across_error;
+mod admit;
+mod between;
 mod bystander;
 mod error;
 mod fast;
+mod find;
 mod fragment;
 mod half;
 mod length;
@@ -27,10 +31,12 @@ mod rewrite;
 mod settle;
 mod sweep;
 mod track;
+mod wanted;
 
 pub use accelerate::{Glance, accelerate};
 pub use across::{answer, convert_v4, convert_v6};
 pub use across_error::{error_v4, error_v6};
+pub use admit::admit;
 pub use bystander::is_bystander;
 pub use error::error;
 pub use fast::arrive_inside;
@@ -42,20 +48,19 @@ pub use opening::Opening;
 pub use reserve::PROBES;
 pub use sweep::{end, sweep};
 
-use crate::address::Address;
 use crate::family::{Family, Fragment, Network};
-use crate::flow::{Flow, NO_PORT, OTHER_FAMILY};
+use crate::flow::{Flow, NO_PORT, OTHER_FAMILY, PLAIN};
 use crate::fragment::First;
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
-use crate::published::{Published, PublishedKey};
 use crate::settings::Settings;
-use crate::subnet::Subnet;
 use crate::tables::{Table, Tables};
 use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 use crate::way::port_number;
+use between::{leave, meet_plain};
 use fast::{arrive_outside, deliver, send};
+use find::{find_published, is_loopback};
 use length::{Length, fits, told_mtu};
 use rewrite::{readdress, rewrite};
 use track::track;
@@ -185,6 +190,10 @@ fn look<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
     if !forwarded && network.protocol != F::ICMP {
         return PASS;
     }
+    if SENDS {
+        // Also where nobody looks at it: what an inner host has left there would mean something here.
+        tables.number(port_number(tables.interface()));
+    }
     if network.fragment != Fragment::Whole {
         return Next::Fragment;
     }
@@ -192,7 +201,9 @@ fn look<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
         Ok(_) if !forwarded => return PASS,
         Ok(transport) => transport,
         Err(Untranslatable::Error) => return Next::Error,
-        Err(_) if sight.hook == Hook::In => return Next::Done(leave::<F, T>(tables, &network)),
+        Err(_) if sight.hook == Hook::In => {
+            return Next::Done(leave::<F, T>(tables, &network, 0).verdict());
+        }
         Err(_) => return Next::Unknown,
     };
     let Some(settings) = tables.settings() else {
@@ -202,9 +213,6 @@ fn look<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
         let sent = send::<F, P, T>(packet, sight, tables, settings, &network, &transport);
         if let Some(verdict) = sent {
             return Next::Done(verdict);
-        }
-        if settings.fast != 0 {
-            tables.number(port_number(tables.interface()));
         }
     }
     meet::<F, P, T, SENDS>(packet, sight, tables, settings, &network, &transport)
@@ -225,12 +233,18 @@ fn meet<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
         && tables.port_is_published(network.protocol, transport.dst_port);
     match sight.hook {
         Hook::In if !published && !settings.pool.contains(transport.dst_port) => {
-            return Next::Done(leave::<F, T>(tables, network));
+            let left = leave::<F, T>(tables, network, transport.dst_port);
+            if !left.goes_on() {
+                return Next::Done(left.verdict());
+            }
         }
         Hook::Local if !published => return Next::Done(Verdict::Pass),
         // What a container sends past the host is for the hook where it leaves.
         Hook::In if SENDS && !tables.is_addressed(&network.dst) => {
-            return Next::Done(leave::<F, T>(tables, network));
+            let left = leave::<F, T>(tables, network, transport.dst_port);
+            if !left.goes_on() {
+                return Next::Done(left.verdict());
+            }
         }
         // What comes to a container from outside is translated already.
         Hook::Inside
@@ -242,6 +256,10 @@ fn meet<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
     }
     let tuple = tuple(network, transport, sight.hook.side());
     if let Some(flow) = tables.flow(Table::Confirmed, &tuple) {
+        let plain = sight.hook == Hook::In && flow.flags & PLAIN != 0;
+        if plain && meet_plain::<F, T>(tables, &network.src) {
+            return Next::Done(Verdict::Pass);
+        }
         if transport.lacks_length(network.fragment) {
             return Next::Done(Verdict::Drop(DropReason::Fragment));
         }
@@ -263,7 +281,12 @@ fn meet<F: Family, P: Packet, T: Tables<F>, const SENDS: bool>(
     match sight.hook {
         // An outsider opens flows by published ports only; a target answers what came from the host.
         Hook::In if !published && tables.subnet(&network.src).is_none() => {
-            Next::Done(leave::<F, T>(tables, network))
+            let left = leave::<F, T>(tables, network, transport.dst_port);
+            if left.goes_on() {
+                Next::Unknown
+            } else {
+                Next::Done(left.verdict())
+            }
         }
         _ => Next::Unknown,
     }
@@ -296,6 +319,9 @@ fn translate<F: Family, P: Packet>(
     if is_across::<F>(flow) {
         return Verdict::Convert;
     }
+    if flow.flags & PLAIN != 0 {
+        return Verdict::Pass;
+    }
     let (translation, interface) = (&flow.translation, flow.interface);
     let length = Length::of(packet, sight.l3, network);
     let told = |mtu| told_mtu::<F>(sight.hook, &tuple.dst, mtu);
@@ -315,26 +341,6 @@ const fn is_across<F: Family>(flow: &Flow) -> bool {
     F::LEADS_ACROSS && flow.flags & OTHER_FAMILY != 0
 }
 
-/// What becomes of a packet that comes in and is not ours: it passes, unless an outsider asks for a
-/// masqueraded container by its own address. Only what the host forwards for our sake makes that
-/// possible, and Docker since 28 does not allow it either.
-///
-/// Not at the bridge, where such a packet looks like one that the host's own netfilter has
-/// translated.
-#[inline(always)]
-fn leave<F: Family, T: Tables<F>>(tables: &T, network: &Network<F::Address>) -> Verdict {
-    let direct = tables
-        .subnet(&network.dst)
-        .is_some_and(Subnet::is_masqueraded)
-        && tables.subnet(&network.src).is_none()
-        && !tables.is_local(&network.dst);
-    if direct {
-        Verdict::Drop(DropReason::DirectAccess)
-    } else {
-        Verdict::Pass
-    }
-}
-
 /// Whether a packet is on its way from a container of this bridge through a published port back to
 /// this bridge: then its answers have an entry already.
 #[inline(always)]
@@ -349,44 +355,4 @@ fn is_hairpin<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) ->
         && tables
             .subnet(&tuple.src)
             .is_some_and(|subnet| subnet.bridge == tables.interface())
-}
-
-/// The published port that a tuple asks for: on its very address, else on every local one. The
-/// host's loopback addresses are there for itself only.
-#[inline(always)]
-fn find_published<'t, F: Family, T: Tables<F>>(
-    tables: &'t T,
-    hook: Hook,
-    tuple: &Tuple<F::Address>,
-) -> Option<&'t Published> {
-    let is_local = hook == Hook::Local;
-    let is_loopback = |address| F::stays_on_link(address) && !F::is_link_local(address);
-    if !is_local && (is_loopback(tuple.dst) || is_loopback(tuple.src)) {
-        return None;
-    }
-    // Containers ask for much that is not published, and four tables would be looked into.
-    if !tables.port_is_published(tuple.protocol, tuple.dst_port) {
-        return None;
-    }
-    let here = PublishedKey {
-        address: tuple.dst,
-        port: tuple.dst_port,
-        protocol: tuple.protocol,
-        padding: 0,
-    };
-    if let Some(published) = tables.published(&here) {
-        return Some(published);
-    }
-    let everywhere = PublishedKey {
-        address: F::Address::ANY,
-        ..here
-    };
-    let is_here = is_local || tables.is_local(&tuple.dst);
-    if is_here && let Some(published) = tables.published(&everywhere) {
-        return Some(published);
-    }
-    match tables.published_range(&here) {
-        None if is_here => tables.published_range(&everywhere),
-        range => range,
-    }
 }

@@ -1,29 +1,27 @@
 //! A packet that may begin a flow.
 
-use crate::address::{Address, is_mapped, map as mapped, unmap};
 use crate::family::{Family, Network};
 use crate::flow::{NO_PORT, Translation};
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
-use crate::published::PublishedKey;
 use crate::settings::Settings;
 use crate::subnet::Subnet;
 use crate::tables::{Table, Tables};
-use crate::tuple::{Side, Tuple};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::udp;
 
-use super::map::{map, maps};
-use super::opening::{
-    ACROSS, BORROWED, COUNTS, MADE, MAPS, Opening, RESERVED, THIS_PORT, UNCONFIRMED,
-};
+use super::admit::admit;
+use super::between::{Between, begin_plain, between, is_between, leave};
+use super::map::map;
+use super::opening::{ACROSS, COUNTS, MADE, Opening, PLAIN, RESERVED, UNCONFIRMED};
 use super::reserve::{self, keep_port, search_port};
 use super::rewrite::rewrite;
 use super::settle::{Before, settle};
-use super::{Hook, Length, Sight, find_published, fits, is_forwarded, is_hairpin, leave, told_mtu};
+use super::wanted::{Wanted, masquerade, publish};
+use super::{Hook, Length, Sight, fits, is_forwarded, told_mtu};
 
 /// Begins a flow where the packet asks for a published port or is to be masqueraded: [`plan`],
-/// [`map`], [`make`], [`search`], [`complete`] and [`finish`].
+/// [`admit`], [`map`], [`make`], [`search`], [`complete`] and [`finish`].
 #[inline(always)]
 pub fn open<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
@@ -32,6 +30,7 @@ pub fn open<F: Family, P: Packet, T: Tables<F>>(
     opening: &mut Opening<F::Address>,
 ) -> Verdict {
     plan::<F, P, T>(packet, sight, tables, opening)
+        .or_else(|| admit::<F, T>(tables, opening))
         .or_else(|| map::<F, T>(tables, opening))
         .or_else(|| make::<F, T>(sight.hook, tables, opening))
         .or_else(|| search::<F, T>(sight.hook, tables, opening))
@@ -69,11 +68,23 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
     opening.length = transport.length as u32;
     let wanted = match sight.hook {
         Hook::In | Hook::Local => publish(tables, sight.hook, opening),
+        Hook::Inside if is_between::<F, T>(tables) => {
+            match between::<F, T>(tables, &network, transport.dst_port) {
+                Between::Pass => Wanted::No,
+                Between::Drop => Wanted::Impossible(DropReason::Isolated),
+                Between::Open => {
+                    begin_plain(opening, true);
+                    Wanted::Yes
+                }
+            }
+        }
         Hook::Outside | Hook::Inside => masquerade(tables, sight.hook, opening),
     };
     match wanted {
         Wanted::Yes => {}
-        Wanted::No if sight.hook == Hook::In => return Some(leave::<F, T>(tables, &network)),
+        Wanted::No if sight.hook == Hook::In => {
+            return Some(leave::<F, T>(tables, &network, transport.dst_port).verdict());
+        }
         Wanted::No => return Some(Verdict::Pass),
         Wanted::Impossible(reason) => return Some(Verdict::Drop(reason)),
     }
@@ -84,6 +95,8 @@ pub fn plan<F: Family, P: Packet, T: Tables<F>>(
         return Some(match sight.hook {
             // The stack refuses what it does not know.
             Hook::In | Hook::Local => Verdict::Pass,
+            // Of who may be asked directly: it is an answer to that.
+            Hook::Outside | Hook::Inside if opening.wishes(PLAIN) => Verdict::Pass,
             Hook::Outside | Hook::Inside => Verdict::Drop(DropReason::NoFlow),
         });
     }
@@ -216,6 +229,9 @@ pub fn finish<F: Family, P: Packet>(
     if F::LEADS_ACROSS && opening.wishes(ACROSS) {
         return Verdict::Convert;
     }
+    if opening.wishes(PLAIN) {
+        return Verdict::Pass;
+    }
     let Opening {
         tuple, translation, ..
     } = opening;
@@ -246,158 +262,6 @@ pub fn finish<F: Family, P: Packet>(
     )
 }
 
-/// Whether a packet begins a flow of ours.
-enum Wanted {
-    Yes,
-    No,
-    Impossible(DropReason),
-}
-
-/// A published port leads to its target.
-#[inline(always)]
-fn publish<F: Family, T: Tables<F>>(
-    tables: &T,
-    hook: Hook,
-    opening: &mut Opening<F::Address>,
-) -> Wanted {
-    let Some(published) = find_published::<F, T>(tables, hook, &opening.tuple) else {
-        return Wanted::No;
-    };
-    opening.translation.dst = published.target;
-    opening.translation.dst_port = published.target_port_of(opening.tuple.dst_port);
-    opening.port_id = published.port_id;
-    opening.wishes = THIS_PORT;
-    if hook == Hook::In && claims_to_be_inside::<F, T>(tables, &opening.tuple) {
-        return Wanted::Impossible(DropReason::InsideSource);
-    }
-    let tuple = &opening.tuple;
-    let across = F::LEADS_ACROSS && is_mapped(&opening.translation.dst);
-    if across || hook == Hook::Local || F::is_link_local(tuple.src) || F::is_link_local(tuple.dst) {
-        return replace_both_ends::<F, T>(tables, opening);
-    }
-    Wanted::Yes
-}
-
-/// Whether an outsider uses the address of a container: the bridge would take the packet for one of the
-/// container's own. Bridges' ports have no address to lend, and bridges see their own subnets.
-#[inline(always)]
-fn claims_to_be_inside<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) -> bool {
-    let here = tables.interface();
-    tables
-        .subnet(&tuple.src)
-        .is_some_and(|subnet| subnet.bridge != 0 && subnet.bridge != here)
-        && tables.egress_address(here).is_some()
-}
-
-/// The stack forwards nothing that comes from the host itself or must stay on its link: such a packet
-/// comes from the bridge's address and goes there past the stack, and so do the answers.
-#[inline(always)]
-fn replace_both_ends<F: Family, T: Tables<F>>(
-    tables: &T,
-    opening: &mut Opening<F::Address>,
-) -> Wanted {
-    // A bridge's port has no neighbours of its own: there the bridge itself sees the packet next.
-    let here = tables.interface();
-    if opening.tuple.side == Side::Ingress && tables.egress_address(here).is_none() {
-        return Wanted::No;
-    }
-    let Some(settings) = tables.settings() else {
-        return Wanted::No;
-    };
-    opening.wishes = borrowed_port::<F, T>(tables, settings, &opening.tuple);
-    let target = &opening.translation.dst;
-    let bridge = if F::LEADS_ACROSS && is_mapped(target) {
-        let Some((bridge, address)) = tables.bridge_v4(unmap(target)) else {
-            return Wanted::No;
-        };
-        opening.translation.src = mapped(address);
-        opening.wishes |= ACROSS;
-        bridge
-    } else {
-        let target = F::Address::narrow(target);
-        let bridge = tables.subnet(&target).map_or(0, |subnet| subnet.bridge);
-        let Some(address) = tables.egress_address(bridge) else {
-            return Wanted::No;
-        };
-        opening.translation.src = address.widen();
-        bridge
-    };
-    (opening.interface, opening.reply_interface) = (bridge, here);
-    Wanted::Yes
-}
-
-/// The wishes for a source port where the address is lent: the sender's own, where that is in the
-/// pool.
-#[inline(always)]
-fn borrowed_port<F: Family, T: Tables<F>>(
-    tables: &T,
-    settings: &Settings,
-    tuple: &Tuple<F::Address>,
-) -> u32 {
-    let keeps = settings.pool.contains(tuple.src_port)
-        && !tables.port_is_withheld(tuple.protocol, tuple.src_port);
-    BORROWED | if keeps { THIS_PORT } else { 0 }
-}
-
-/// A masqueraded packet takes the address of its way out, and keeps its port where that is in the
-/// pool.
-#[inline(always)]
-fn masquerade<F: Family, T: Tables<F>>(
-    tables: &T,
-    hook: Hook,
-    opening: &mut Opening<F::Address>,
-) -> Wanted {
-    let tuple = &opening.tuple;
-    let wanted = match hook {
-        Hook::Inside => is_hairpin::<F, T>(tables, tuple),
-        _ => tables
-            .subnet(&tuple.src)
-            .is_some_and(Subnet::is_masqueraded),
-    };
-    if !wanted {
-        return Wanted::No;
-    }
-    let (Some(address), Some(settings)) =
-        (tables.egress_address(tables.interface()), tables.settings())
-    else {
-        return Wanted::Impossible(DropReason::NoEgressAddress);
-    };
-    opening.translation.src = address.widen();
-    if hook == Hook::Outside && answer_first::<F, T>(tables, opening) {
-        return Wanted::Yes;
-    }
-    let maps = hook == Hook::Outside && maps(settings, &opening.tuple);
-    let maps = if maps { MAPS } else { 0 };
-    opening.wishes = COUNTS | maps | borrowed_port::<F, T>(tables, settings, &opening.tuple);
-    Wanted::Yes
-}
-
-/// What a published port's target sends from that very port comes from the published port, also
-/// where it speaks first: after a restart of the datapath in the middle of a connection, because it is
-/// a peer rather than a server, or because it answers so late that the flow is forgotten. That may be
-/// answers to spoofed packets, so such a flow is to be confirmed.
-#[inline(always)]
-fn answer_first<F: Family, T: Tables<F>>(tables: &T, opening: &mut Opening<F::Address>) -> bool {
-    let tuple = &opening.tuple;
-    let key = PublishedKey {
-        address: tuple.src,
-        port: tuple.src_port,
-        protocol: tuple.protocol,
-        padding: 0,
-    };
-    let Some(back) = tables.published_back(&key) else {
-        return false;
-    };
-    if F::Address::narrow(&back.target) != F::Address::ANY {
-        opening.translation.src = back.target;
-    }
-    opening.translation.src_port = back.target_port_of(tuple.src_port);
-    opening.port_id = back.port_id;
-    // The published port is held by us.
-    opening.wishes = THIS_PORT | UNCONFIRMED;
-    true
-}
-
 /// What becomes of a packet without a translation: with an inside address it must not leave, and an
 /// outsider's must not come to one.
 #[inline(always)]
@@ -409,7 +273,11 @@ pub(super) fn untranslatable<F: Family, T: Tables<F>>(
 ) -> Verdict {
     let inside = tables.subnet(&network.src);
     match hook {
-        Hook::In => leave::<F, T>(tables, network),
+        Hook::In => leave::<F, T>(tables, network, 0).verdict(),
+        Hook::Inside if is_between::<F, T>(tables) => match between::<F, T>(tables, network, 0) {
+            Between::Drop => Verdict::Drop(DropReason::Isolated),
+            Between::Pass | Between::Open => Verdict::Pass,
+        },
         Hook::Outside if inside.is_some_and(Subnet::is_masqueraded) => Verdict::Drop(reason),
         Hook::Outside | Hook::Inside | Hook::Local => Verdict::Pass,
     }

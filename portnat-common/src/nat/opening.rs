@@ -25,6 +25,12 @@ pub(super) const RESERVED: u32 = 1 << 7;
 pub(super) const MADE: u32 = 1 << 8;
 /// [`Opening::wishes`], and the only one: the flow with this tuple is to be confirmed.
 pub(super) const CONFIRMS: u32 = 1 << 9;
+/// [`Opening::wishes`]: who opens it may not be on the published port's lists.
+pub(super) const LISTED: u32 = 1 << 10;
+/// [`Opening::wishes`]: who opens it may have opened too many.
+pub(super) const LIMITED: u32 = 1 << 11;
+/// [`Opening::wishes`]: nothing is translated.
+pub(super) const PLAIN: u32 = 1 << 12;
 
 /// What is known of a flow that is being opened, from its first packet to both entries. In memory
 /// rather than on the stack, of which an eBPF function has 512 bytes with all that it calls.

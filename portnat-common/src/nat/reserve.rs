@@ -2,7 +2,7 @@
 
 use crate::family::Family;
 use crate::flow::{
-    COUNTED, Flow, FlowRecord, HALF_OPEN, OTHER_FAMILY, REPLY, SAME_SIDE, Translation,
+    ASKED, COUNTED, Flow, FlowRecord, HALF_OPEN, OTHER_FAMILY, PLAIN, REPLY, SAME_SIDE, Translation,
 };
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Queued, Refusal, Table, Tables};
@@ -10,7 +10,9 @@ use crate::tuple::{Side, Tuple};
 use crate::verdict::DropReason;
 
 use super::life::{Life, identity, life, remove, twin_of};
-use super::opening::{ACROSS, BORROWED, COUNTS, Opening, RESERVED, THIS_PORT, UNCONFIRMED};
+use super::opening::{
+    ACROSS, BORROWED, COUNTS, LIMITED, LISTED, Opening, RESERVED, THIS_PORT, UNCONFIRMED,
+};
 
 /// How many source ports are tried. With half of all ports in use towards one remote endpoint, all
 /// of them are taken once in 2^32 times.
@@ -79,7 +81,9 @@ pub(super) fn keep_port<F: Family, T: Tables<F>>(
         Placed::Full => Err(DropReason::FlowTableFull),
         Placed::Busy => Err(DropReason::FlowEnding),
         // From another port it would be nobody's answer, and nobody could answer it.
-        Placed::No if opening.wishes(UNCONFIRMED) => Err(DropReason::NoFlow),
+        Placed::No if opening.wishes(UNCONFIRMED | super::opening::PLAIN) => {
+            Err(DropReason::NoFlow)
+        }
         Placed::No => Ok(()),
     }
 }
@@ -101,7 +105,17 @@ fn flags<F: Family>(table: Table, opening: &Opening<F::Address>) -> u32 {
     } else {
         0
     };
-    half_open | same_side | across
+    let asked = if opening.wishes(LISTED | LIMITED) {
+        ASKED
+    } else {
+        0
+    };
+    let plain = if opening.wishes(super::opening::PLAIN) {
+        PLAIN
+    } else {
+        0
+    };
+    half_open | same_side | across | asked | plain
 }
 
 /// Finds a source port of the pool under which the key of the answers is free, and reserves it.

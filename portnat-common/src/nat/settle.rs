@@ -2,11 +2,11 @@
 
 use crate::address::Address;
 use crate::family::Family;
-use crate::flow::{Direction, Flow};
+use crate::flow::{ASKED, Direction, Flow};
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Table, Tables};
 
-use super::life::{Life, identity, life, remove, revive, twin_of};
+use super::life::{Life, identity, life, remove, revive, state, twin_of};
 use super::opening::{BORROWED, MAPPED, MAPS, Opening};
 
 /// What there was.
@@ -39,7 +39,8 @@ pub(super) fn settle<F: Family, T: Tables<F>>(
         return Before::Nothing;
     };
     let twin = twin_of::<F, T>(tables, Table::HalfOpen, tuple, flow);
-    if twin.is_some() && life(settings, tuple.protocol, flow, twin, now) == Life::Live {
+    let is_over = flow.flags & ASKED != 0 && state(tuple.protocol, flow, twin).is_closing();
+    if !is_over && twin.is_some() && life(settings, tuple.protocol, flow, twin, now) == Life::Live {
         // Another CPU has just made it.
         opening.translation.become_as(&flow.translation);
         opening.interface = flow.interface;

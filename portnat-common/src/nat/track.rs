@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::conntrack::{self, DEAD};
 use crate::family::Family;
-use crate::flow::{Direction, Flow, NO_PORT};
+use crate::flow::{ASKED, Direction, Flow, NO_PORT, PLAIN};
 use crate::headers::Transport;
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Table, Tables};
@@ -44,6 +44,10 @@ pub(super) fn track<F: Family, T: Tables<F>>(
             return false;
         }
         if original && opens && state(tuple.protocol, flow, twin).is_closing() {
+            if flow.flags & ASKED != 0 {
+                kill(flow, twin, now);
+                return false;
+            }
             flow.seen.set(0);
             flow.way.forget();
             if let Some(twin) = twin {
@@ -94,6 +98,7 @@ pub(super) fn count_only(
 #[inline(always)]
 fn has_moved<F: Family, T: Tables<F>>(tables: &T, flow: &Flow) -> bool {
     flow.port_id == NO_PORT
+        && flow.flags & PLAIN == 0
         && tables.egress_address(tables.interface())
             != Some(F::Address::narrow(&flow.translation.src))
 }

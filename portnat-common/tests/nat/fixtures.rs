@@ -23,6 +23,8 @@ pub(crate) fn web() -> World {
 /// Runs a packet in from the uplink.
 pub(crate) fn ingress(world: &impl Tables<V4>, packet: &Packet) -> (Verdict, Vec<u8>) {
     let mut frame = packet.frame();
+    // It has not been seen elsewhere.
+    world.number(0);
     let verdict = nat::process::<V4, _, _>(
         &mut Bytes(&mut frame),
         Sight {
@@ -140,16 +142,21 @@ fn a_port_on_one_address_is_not_published_on_another() {
         ingress(&world, &packet(Tcp(SYN), CLIENT, HOST)),
         &packet(Tcp(SYN), CLIENT, TARGET),
     );
-    let other = packet(Tcp(SYN), CLIENT, "127.0.0.1:8080");
+    let other = packet(Tcp(SYN), CLIENT, "192.0.2.2:8080");
     passes(ingress(&world, &other), &other);
 }
 
 #[test]
-fn loopback_addresses_from_outside_are_left_to_the_stack_which_drops_them() {
+fn a_port_on_a_loopback_address_is_for_the_host_itself() {
     let world = web().publish(protocol::TCP, "127.0.0.1", 9090, TARGET);
+    for port in [8080, 9090] {
+        let asked = packet(Tcp(SYN), CLIENT, &format!("127.0.0.1:{port}"));
+        is_dropped(ingress(&world, &asked), DropReason::Loopback);
+    }
+    // The stack drops these, or has been told not to.
     for martian in [
-        packet(Tcp(SYN), CLIENT, "127.0.0.1:8080"),
-        packet(Tcp(SYN), CLIENT, "127.0.0.1:9090"),
+        packet(Tcp(SYN), CLIENT, "127.0.0.1:9091"),
+        packet(Tcp(SYN), CLIENT, "127.0.0.2:8080"),
         packet(Tcp(SYN), "127.0.0.1:40000", HOST),
     ] {
         passes(ingress(&world, &martian), &martian);

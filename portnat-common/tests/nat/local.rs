@@ -219,10 +219,15 @@ fn a_port_on_a_loopback_address_is_for_the_host_itself() {
         (Tcp(SYN), Tcp(SYN_ACK)),
         &V4_WAYS[0],
     );
-    for dst in ["127.0.0.1:8080", "192.0.2.1:8080"] {
-        let asked = packet(Tcp(SYN), "198.51.100.7:40000", dst);
-        let (verdict, ..) = run::<V4>(&world, Hook::In, World::UPLINK, &asked);
-        assert_eq!(verdict, Verdict::Pass, "{dst}");
+    for (dst, expected) in [
+        ("127.0.0.1:8080", Verdict::Drop(DropReason::Loopback)),
+        ("192.0.2.1:8080", Verdict::Pass),
+    ] {
+        for interface in [World::UPLINK, PORT, World::BRIDGE] {
+            let asked = packet(Tcp(SYN), "198.51.100.7:40000", dst);
+            let (verdict, ..) = run::<V4>(&world, Hook::In, interface, &asked);
+            assert_eq!(verdict, expected, "{dst}");
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod accelerate;
 mod across;
+mod admission;
 mod answers;
+mod between;
 mod bystanders;
 mod carrier;
 mod errors;

@@ -170,7 +170,7 @@ fn what_belongs_to_a_link_or_to_the_host_alone_is_left_to_the_stack() {
         ("[fe80::7]:40000", "[fe80::1]:8080"),
         (CLIENT, "[fe80::1]:8080"),
         ("[::1]:40000", HOST),
-        (CLIENT, "[::1]:8080"),
+        (CLIENT, "[::1]:8081"),
     ] {
         let local = packet(Tcp(SYN), src, dst);
         passes(run(&world, Hook::In, &local), &local);

@@ -13,7 +13,7 @@ use super::privileges;
 use crate::daemon::{Config, Daemon};
 use crate::datapath::{AttachMode, LoadOptions, UdpMapping, XdpMode};
 use crate::lab::{Lab, Namespace, Server, probe};
-use crate::model::{FastPath, Intent};
+use crate::model::{AdmissionRules, FastPath, Intent};
 use crate::report::Report;
 
 /// Show portnat at work, in network namespaces that it makes for that and that vanish with it.
@@ -116,6 +116,7 @@ impl HostDaemon {
                 .collect::<Result<_, _>>()?,
             force: false,
             state: None,
+            admission: AdmissionRules::default(),
             intent: Intent::default(),
             fast_path: FastPath::default(),
             timeouts: Vec::new(),

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod admission;
 mod cleanup;
 mod completions;
 mod demo;
@@ -51,7 +52,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Args),
+    Run(Box<run::Args>),
     Publish(publish::Args),
     Unpublish(unpublish::Args),
     Ls(ls::Args),
@@ -82,7 +83,7 @@ pub fn main() -> ExitCode {
     };
     start_logging(cli.verbose);
     let result = match cli.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(*args),
         Command::Publish(args) => publish::run(args),
         Command::Unpublish(args) => unpublish::run(args),
         Command::Ls(args) => ls::run(&args),

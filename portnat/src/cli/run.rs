@@ -13,6 +13,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use super::admission::AdmissionArgs;
 use super::cleanup::PinDirArg;
 use super::privileges;
 use super::publishing::Publishing;
@@ -20,7 +21,7 @@ use crate::config::{ConfigError, ConfigFile, MAX_FLOWS, MAX_HALF_OPEN};
 use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon, Reread};
 use crate::datapath::{AttachMode, LoadOptions, UdpMapping, XdpMode};
-use crate::model::{FastPath, Intent, Interfaces, Mark, Timeout};
+use crate::model::{FastPath, Intent, Interfaces, Mark, Network, Timeout};
 use crate::report::Report;
 
 /// Publish ports until SIGINT, SIGTERM or SIGHUP, then put everything back, unless it is to stay.
@@ -46,6 +47,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/portnat")]
     state: PathBuf,
 
+    #[command(flatten)]
+    admission: AdmissionArgs,
+
     /// An interface to the outside [default: all but lo, bridges without a default route, and
     /// ports of other interfaces]. May be given several times.
     #[arg(long = "uplink", value_name = "IF")]
@@ -60,6 +64,13 @@ pub(super) struct Args {
     /// unique local ones only]. May be given several times.
     #[arg(long, value_name = "CIDR")]
     masquerade: Vec<IpNet>,
+
+    /// Who reaches the containers behind a bridge by their own addresses: nat (nobody but their own
+    /// bridge's containers and the host), nat-unprotected (everybody), or routed (everybody at published
+    /// ports, and nothing is translated) [default: nat, for what is masqueraded]. May be given several
+    /// times.
+    #[arg(long = "network", value_name = "BRIDGE=MODE")]
+    networks: Vec<Network>,
 
     /// How many flows there can be at once [default: 262144]; a flow takes about 1,290 bytes of kernel
     /// memory for both families, allocated at start.
@@ -139,10 +150,12 @@ impl Args {
             config_publish: file.publish.clone(),
             force: self.force,
             state: Some(self.state.clone()),
+            admission: self.admission.rules(&file),
             intent: Intent {
                 uplinks: first_said(&self.uplinks, &file.uplinks),
                 bridges: first_said(&self.bridges, &file.bridges),
                 masquerade: first_said(&self.masquerade, &file.masquerade),
+                networks: first_said(&self.networks, &file.networks),
                 ..Intent::default()
             },
             fast_path: self.fast_path.or(file.fast_path).unwrap_or_default(),
@@ -176,7 +189,7 @@ impl Args {
 }
 
 /// What the command line says, or else the file.
-fn first_said<T: Clone>(command_line: &[T], file: &[T]) -> Vec<T> {
+pub(super) fn first_said<T: Clone>(command_line: &[T], file: &[T]) -> Vec<T> {
     let said = [command_line, file];
     let first = said.into_iter().find(|said| !said.is_empty());
     first.unwrap_or_default().to_vec()

@@ -20,7 +20,7 @@ pub use error::ConfigError;
 
 use crate::control::{AimError, aim};
 use crate::datapath::{LoadOptions, UdpMapping};
-use crate::model::{FastPath, Interfaces, Mark, Timeout};
+use crate::model::{AdmissionRule, FastPath, Interfaces, Mark, Network, RateLimit, Timeout};
 use crate::spec::{PublishSpec, SpecError};
 use error::Place;
 use values::{Choice, Publish, Text};
@@ -35,12 +35,20 @@ pub const MAX_HALF_OPEN: RangeInclusive<u32> = 64..=16_777_216;
 pub struct ConfigFile {
     /// The ports to publish.
     pub publish: Vec<PublishSpec>,
+    /// Who may come in by published ports.
+    pub allow: Vec<AdmissionRule<IpNet>>,
+    /// Who may not.
+    pub deny: Vec<AdmissionRule<IpNet>>,
+    /// How many connections each source may open by them.
+    pub limit: Vec<AdmissionRule<RateLimit>>,
     /// The interfaces to the outside.
     pub uplinks: Vec<Interfaces>,
     /// The interfaces that containers are behind.
     pub bridges: Vec<Interfaces>,
     /// Whose packets are masqueraded.
     pub masquerade: Vec<IpNet>,
+    /// The bridges' modes.
+    pub networks: Vec<Network>,
     /// Which packets go past the host's stack.
     pub fast_path: Option<FastPath>,
     /// From which port of the host a container's UDP socket is seen.
@@ -65,9 +73,13 @@ pub struct ConfigFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Written {
     publish: Vec<Spanned<Publish>>,
+    allow: Vec<Text<AdmissionRule<IpNet>>>,
+    deny: Vec<Text<AdmissionRule<IpNet>>>,
+    limit: Vec<Text<AdmissionRule<RateLimit>>>,
     uplinks: Vec<Spanned<Text<Interfaces>>>,
     bridges: Vec<Spanned<Text<Interfaces>>>,
     masquerade: Vec<Text<IpNet>>,
+    networks: Vec<Text<Network>>,
     fast_path: Option<Choice<FastPath>>,
     udp_mapping: Option<Choice<UdpMapping>>,
     mark: Option<Text<Mark>>,
@@ -174,9 +186,13 @@ impl Written {
         };
         Ok(ConfigFile {
             publish: published(place, &self.publish)?,
+            allow: plain(self.allow),
+            deny: plain(self.deny),
+            limit: plain(self.limit),
             uplinks: names(self.uplinks),
             bridges: names(self.bridges),
-            masquerade: self.masquerade.into_iter().map(|net| net.0).collect(),
+            masquerade: plain(self.masquerade),
+            networks: plain(self.networks),
             fast_path: self.fast_path.map(|choice| choice.0),
             udp_mapping: self.udp_mapping.map(|choice| choice.0),
             mark: self.mark.map(|mark| mark.0),
@@ -188,6 +204,10 @@ impl Written {
             lines,
         })
     }
+}
+
+fn plain<T>(texts: Vec<Text<T>>) -> Vec<T> {
+    texts.into_iter().map(|text| text.0).collect()
 }
 
 /// All that is to be published, of which no two want the same port of the host.

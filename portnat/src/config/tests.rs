@@ -27,6 +27,9 @@ fn what_is_documented_is_so() {
     assert_eq!(config.publish.len(), 3);
     assert!(config.uplinks[1].contains("wg0") && config.bridges[1].contains("br-1"));
     assert_eq!((config.masquerade.len(), config.timeouts.len()), (2, 2));
+    let rules = (config.allow.len(), config.deny.len(), config.limit.len());
+    assert_eq!((rules, config.networks.len()), ((2, 1, 1), 1));
+    assert!(config.allow[0].port.is_none() && config.allow[1].port.is_some());
     assert_eq!(config.fast_path, Some(FastPath::Auto));
     assert_eq!(config.udp_mapping, Some(UdpMapping::EndpointIndependent));
     assert_eq!(config.mark.map(|mark| mark.mask), Some(0xff00));

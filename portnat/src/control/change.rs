@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ConfigError;
 use crate::datapath::DatapathError;
 use crate::flows::PortFilter;
-use crate::model::{Publication, PublishError};
+use crate::model::{AdmissionError, Publication, PublishError};
 use crate::net::NetError;
 use crate::report::PortSides;
 use crate::spec::{PublishSpec, SpecError};
@@ -83,6 +83,9 @@ pub enum ChangeError {
     /// A port cannot be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Who may come in by a port is not clear.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
     /// The host is not such that it could be done.
     #[error(transparent)]
     Host(#[from] NetError),
@@ -95,9 +98,10 @@ impl ChangeError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             ChangeError::Nothing(_) => StatusCode::NOT_FOUND,
-            ChangeError::NoConfig | ChangeError::Publish(_) | ChangeError::Host(_) => {
-                StatusCode::CONFLICT
-            }
+            ChangeError::NoConfig
+            | ChangeError::Publish(_)
+            | ChangeError::Admission(_)
+            | ChangeError::Host(_) => StatusCode::CONFLICT,
             ChangeError::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ChangeError::Datapath(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }

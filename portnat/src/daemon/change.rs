@@ -54,8 +54,10 @@ impl Daemon {
     /// Has the datapath publish what `next` says, which is the ledger then; or all stays as it was.
     async fn commit_ledger(&mut self, next: Ledger) -> Result<(), ChangeError> {
         let host = snapshot(&self.handle).await?;
+        let published = next.ports();
         let intent = Intent {
-            published: next.ports(),
+            admissions: self.admission.of(&published)?,
+            published,
             ..self.intent.clone()
         };
         intent.check_targets(&host)?;

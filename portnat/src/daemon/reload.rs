@@ -31,15 +31,25 @@ impl Daemon {
         let source = self.holder.source()?;
         let change = next.replace(&config.config_publish, Origin::Config, &source)?;
         drop(source);
+        let published = next.ports();
         let intent = Intent {
-            published: next.ports(),
+            admissions: config.admission.of(&published)?,
+            published,
             fast: options.is_fast(),
             ..config.intent
         };
         let host = snapshot(&self.handle).await?;
         intent.check(&host)?;
-        let changed = differences((&self.intent, &self.options), (&intent, &options));
-        let warnings = self.commit(host, next, intent, options).await?;
+        let mut changed = differences((&self.intent, &self.options), (&intent, &options));
+        changed.extend(self.admission.differences(&config.admission));
+        // It may be for one that has been unpublished, and comes back.
+        let idle = config.admission.check(&intent.published).err();
+        let mut warnings = self.commit(host, next, intent, options).await?;
+        self.admission = config.admission;
+        if let Some(error) = idle {
+            warn!("{error}");
+            warnings.push(error.to_string());
+        }
         self.holder.remember(&self.ledger, &config.config_publish);
         info!("reloaded: {}", in_words(&change, &changed));
         say(&change);
@@ -66,6 +76,7 @@ fn differences(
         ("uplinks", old.uplinks != new.uplinks),
         ("bridges", old.bridges != new.bridges),
         ("masquerade", old.masquerade != new.masquerade),
+        ("networks", old.networks != new.networks),
         ("fast-path", was.fast_path != is.fast_path),
         ("timeouts", was.lifetimes != is.lifetimes),
         ("udp-mapping", was.load.udp_mapping != is.load.udp_mapping),

@@ -22,6 +22,7 @@ pub(super) struct Held<A: Ord> {
     pub(super) local: BTreeMap<A, u32>,
     pub(super) subnets: BTreeMap<Prefix<A>, Subnet>,
     pub(super) egress: BTreeMap<u32, A>,
+    pub(super) admissions: BTreeMap<(u32, Prefix<A>), bool>,
 }
 
 impl<A: Ord> Default for Held<A> {
@@ -34,6 +35,7 @@ impl<A: Ord> Default for Held<A> {
             local: BTreeMap::new(),
             subnets: BTreeMap::new(),
             egress: BTreeMap::new(),
+            admissions: BTreeMap::new(),
         }
     }
 }
@@ -66,6 +68,7 @@ pub(super) struct Names {
     pub(super) local: &'static str,
     pub(super) subnets: &'static str,
     pub(super) egress: &'static str,
+    pub(super) admissions: &'static str,
 }
 
 /// Those of IPv4.
@@ -77,6 +80,7 @@ pub(super) const V4: Names = Names {
     local: "LOCAL4",
     subnets: "SUBNETS4",
     egress: "EGRESS4",
+    admissions: "ADMISSIONS4",
 };
 
 /// Those of IPv6.
@@ -88,6 +92,7 @@ pub(super) const V6: Names = Names {
     local: "LOCAL6",
     subnets: "SUBNETS6",
     egress: "EGRESS6",
+    admissions: "ADMISSIONS6",
 };
 
 /// A block of a range as the trie wants it.
@@ -122,6 +127,8 @@ impl Datapath {
         self.add_hash(names.targets, &mut held.targets, &wanted.targets)?;
         let (blocks, key) = (&wanted.target_ranges, range_key);
         self.add_trie(names.target_ranges, &mut held.target_ranges, blocks, key)?;
+        // Who may come in is known before a port is published, and until it is not any more.
+        self.add_admissions(names.admissions, &mut held.admissions, &tables.admissions)?;
         self.add_trie(names.ranges, &mut held.ranges, &wanted.ranges, key)?;
         self.add_hash(names.published, &mut held.published, &tables.published)
     }
@@ -137,6 +144,7 @@ impl Datapath {
         self.prune_hash(names.published, &mut held.published, &tables.published)?;
         let (blocks, key) = (&wanted.target_ranges, range_key);
         self.prune_trie(names.ranges, &mut held.ranges, &wanted.ranges, key)?;
+        self.prune_admissions(names.admissions, &mut held.admissions, &tables.admissions)?;
         self.prune_trie(names.target_ranges, &mut held.target_ranges, blocks, key)?;
         self.prune_hash(names.targets, &mut held.targets, &wanted.targets)?;
         let key = subnet_key;
@@ -157,7 +165,7 @@ impl Datapath {
         self.prune_hash(table, held, wanted)
     }
 
-    fn add_hash<K: Copy + Ord + 'static, V: Copy + PartialEq + 'static>(
+    pub(super) fn add_hash<K: Copy + Ord + 'static, V: Copy + PartialEq + 'static>(
         &mut self,
         table: &'static str,
         held: &mut BTreeMap<K, V>,
@@ -170,7 +178,7 @@ impl Datapath {
         })
     }
 
-    fn prune_hash<K: Copy + Ord + 'static, V: Copy + 'static>(
+    pub(super) fn prune_hash<K: Copy + Ord + 'static, V: Copy + 'static>(
         &mut self,
         table: &'static str,
         held: &mut BTreeMap<K, V>,
@@ -231,7 +239,7 @@ pub(super) fn sync<K: Copy + Ord, V: Copy + PartialEq>(
 }
 
 /// Removes from `held` what is not in `wanted`, by `remove`.
-fn retain<K: Copy + Ord, V>(
+pub(super) fn retain<K: Copy + Ord, V>(
     held: &mut BTreeMap<K, V>,
     wanted: &BTreeMap<K, V>,
     mut remove: impl FnMut(&K) -> Result<(), DatapathError>,

@@ -1,29 +1,28 @@
 //! What a portnat before this one has left: which of its maps go on, and what they hold.
 
+mod read;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
-use aya::maps::lpm_trie::LpmTrie;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo};
+use aya::maps::{Map, MapData, MapInfo};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya_obj::Object;
 use aya_obj::generated::bpf_map_type;
 use portnat_common::address::Wide;
 use portnat_common::address::{is_mapped, unmap};
-use portnat_common::range::Block;
-use portnat_common::{Address, Ip4, Ip6, Published, RangeKey, Subnet, Total};
+use portnat_common::{Address, Ip4, Ip6, Published, Total};
 use tracing::warn;
 
 use super::error::DatapathError;
-use super::fill::{Held, Names, V4, V6};
+use super::fill::{Held, V4, V6};
 use super::load::{LoadOptions, OBJECT};
 use super::pins::{Pins, Spot, remove_file};
-use super::pod::Plain;
-use super::tables::{Applied, Bits};
-use crate::model::{Blocks, Prefix};
+use super::tables::Applied;
 use crate::spec::Ports;
+use read::{entries, family, words};
 
 /// The tables whose sizes are the user's to choose, and what is to be made anew along with the flows:
 /// it says the same of all of them in another way.
@@ -213,6 +212,7 @@ impl Left {
             bits: words("PORTS", open)?,
             withheld: words("WITHHELD", open)?,
             inside: words("INSIDE", open)?,
+            limits: entries("LIMITS", open)?,
         };
         let counted = entries::<u32, Total>("TOTALS", open)?;
         let counted = counted.into_keys().max().unwrap_or(0);
@@ -327,106 +327,6 @@ fn interfaces_of_links() -> BTreeMap<u32, u32> {
         }
     }
     interfaces
-}
-
-/// What one family's tables hold.
-fn family<A: Address>(
-    names: &Names,
-    open: impl Fn(&str) -> Result<Map, MapError> + Copy,
-) -> Result<Held<A>, DatapathError> {
-    Ok(Held {
-        published: entries(names.published, open)?,
-        targets: entries(names.targets, open)?,
-        ranges: blocks(names.ranges, open)?,
-        target_ranges: blocks(names.target_ranges, open)?,
-        local: entries(names.local, open)?,
-        subnets: subnets(names.subnets, open)?,
-        egress: entries(names.egress, open)?,
-    })
-}
-
-/// The entries of a hash table; none, where there is no such table.
-fn entries<K: Copy + Ord + 'static, V: Copy + 'static>(
-    table: &'static str,
-    open: impl Fn(&str) -> Result<Map, MapError>,
-) -> Result<BTreeMap<K, V>, DatapathError> {
-    let failed = |error| DatapathError::table(table, error);
-    let Ok(map) = open(table) else {
-        return Ok(BTreeMap::new());
-    };
-    let map: HashMap<MapData, Plain<K>, Plain<V>> = map.try_into().map_err(failed)?;
-    let entry = |entry: Result<(Plain<K>, Plain<V>), _>| entry.map(|(key, value)| (key.0, value.0));
-    map.iter()
-        .map(entry)
-        .collect::<Result<_, _>>()
-        .map_err(failed)
-}
-
-fn subnets<A: Address>(
-    table: &'static str,
-    open: impl Fn(&str) -> Result<Map, MapError>,
-) -> Result<BTreeMap<Prefix<A>, Subnet>, DatapathError> {
-    let prefixes = trie(table, open)?.into_iter();
-    Ok(prefixes
-        .map(|(length, network, subnet)| {
-            // The kernel's prefixes are no longer than the address.
-            let length = length as u8;
-            (Prefix { length, network }, subnet)
-        })
-        .collect())
-}
-
-fn blocks<A: Address>(
-    table: &'static str,
-    open: impl Fn(&str) -> Result<Map, MapError>,
-) -> Result<Blocks<A>, DatapathError> {
-    let prefixes = trie::<RangeKey<A>, _>(table, open)?.into_iter();
-    Ok(prefixes
-        .map(|(length, key, value)| {
-            let (protocol, first) = key.protocol_and_port();
-            let bits = RangeKey::<A>::BITS.saturating_sub(length) as u8;
-            ((key.address, protocol, Block { first, bits }), value)
-        })
-        .collect())
-}
-
-/// The entries of a trie, with the lengths of their prefixes; none, where there is no such table.
-fn trie<K: Copy + 'static, V: Copy + 'static>(
-    table: &'static str,
-    open: impl Fn(&str) -> Result<Map, MapError>,
-) -> Result<Vec<(u32, K, V)>, DatapathError> {
-    let failed = |error| DatapathError::table(table, error);
-    let Ok(map) = open(table) else {
-        return Ok(Vec::new());
-    };
-    let map: LpmTrie<MapData, Plain<K>, Plain<V>> = map.try_into().map_err(failed)?;
-    let mut entries = Vec::new();
-    for entry in map.iter() {
-        let (key, Plain(value)) = entry.map_err(failed)?;
-        let Plain(data) = key.data();
-        entries.push((key.prefix_len(), data, value));
-    }
-    Ok(entries)
-}
-
-/// The words of a bitmap that are not 0.
-fn words(
-    table: &'static str,
-    open: impl Fn(&str) -> Result<Map, MapError>,
-) -> Result<Bits, DatapathError> {
-    let failed = |error| DatapathError::table(table, error);
-    let Ok(map) = open(table) else {
-        return Ok(Bits::new());
-    };
-    let map: Array<MapData, u64> = map.try_into().map_err(failed)?;
-    let mut bits = Bits::new();
-    for (at, word) in (0..).zip(map.iter()) {
-        let word = word.map_err(failed)?;
-        if word != 0 {
-            bits.insert(at, word);
-        }
-    }
-    Ok(bits)
 }
 
 #[cfg(test)]

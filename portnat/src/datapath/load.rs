@@ -233,6 +233,11 @@ impl Datapath {
         Ok(true)
     }
 
+    /// How long a second is for the datapath.
+    pub(super) fn ticks_per_second(&self) -> u64 {
+        self.settings.hz.0
+    }
+
     /// The settings that are in the table.
     fn settings_there(&mut self) -> Result<Settings, DatapathError> {
         let there = self.array::<Settings>("SETTINGS")?.get(&0, 0);

@@ -8,6 +8,7 @@
 //! With [`Keep`] maps, links and programs are pinned below [`Pins`], so that they outlive the process
 //! and the next one goes on with them, see [`Datapath::take_over`].
 
+mod admission;
 mod attach;
 mod bind_hook;
 mod error;

@@ -7,7 +7,7 @@ use aya::maps::PerCpuArray;
 use portnat_common::ports::bitmap_positions;
 use portnat_common::subnet::octet_positions;
 use portnat_common::wire::protocol;
-use portnat_common::{Address, DropReason};
+use portnat_common::{Address, DropReason, Limit};
 
 use super::attach::Hook;
 use super::error::DatapathError;
@@ -24,6 +24,7 @@ pub(super) struct Applied {
     pub(super) bits: Bits,
     pub(super) withheld: Bits,
     pub(super) inside: Bits,
+    pub(super) limits: BTreeMap<u32, Limit>,
 }
 
 /// Words of a bitmap, see [`bitmap_positions`] and [`octet_positions`].
@@ -93,10 +94,13 @@ impl Datapath {
         desired: &Desired,
     ) -> Result<(), DatapathError> {
         let (v4, v6) = (Wanted::of(&desired.v4), Wanted::of(&desired.v6));
+        let limits = self.limits(desired);
+        self.add_hash("LIMITS", &mut applied.limits, &limits)?;
         self.add(&V4, &mut applied.v4, &v4)?;
         self.add(&V6, &mut applied.v6, &v6)?;
         self.prune(&V4, &mut applied.v4, &v4)?;
-        self.prune(&V6, &mut applied.v6, &v6)
+        self.prune(&V6, &mut applied.v6, &v6)?;
+        self.prune_hash("LIMITS", &mut applied.limits, &limits)
     }
 
     fn set_bits(

@@ -102,6 +102,12 @@ impl PortFilter {
                 .is_none_or(|protocol| protocol.0 == port.protocol.number())
     }
 
+    /// Whether this published port is meant, of a range its first.
+    #[must_use]
+    pub fn names(&self, port: &PublishedPort) -> bool {
+        self.matches(port, (port.address, port.ports.first().get()))
+    }
+
     /// Whether it is one of the ports of a published range.
     #[must_use]
     pub fn is_in(&self, range: &PublishedPort) -> bool {

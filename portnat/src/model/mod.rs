@@ -1,11 +1,13 @@
 //! What should be: pure functions from what the user asked for and what the host looks like to
 //! what the datapath holds.
 
+mod admission;
 mod allocate;
 mod fast_path;
 mod interfaces;
 mod ledger;
 mod mark;
+mod network;
 mod port_set;
 mod published;
 mod sticky;
@@ -18,15 +20,18 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use portnat_common::address::role;
+use portnat_common::subnet::ALONE;
 use portnat_common::{Ip4, Ip6, Subnet};
 
-use crate::net::{Link, LinkLayer, NetError, Snapshot};
+use crate::net::{Link, LinkKind, LinkLayer, NetError, Snapshot};
 
+pub use admission::{Admission, AdmissionError, AdmissionRule, AdmissionRules, RateLimit};
 pub use allocate::{Allocated, Allocator, HostPorts, PublishError};
 pub use fast_path::FastPath;
 pub use interfaces::Interfaces;
 pub use ledger::{Change, Ledger, Origin, Publication, Source};
 pub use mark::Mark;
+pub use network::{Network, NetworkMode};
 pub use published::PublishedPort;
 pub use sticky::Sticky;
 pub use tables::{Blocks, Prefix, Range, Tables};
@@ -38,10 +43,15 @@ pub use uplink_bridges::UplinkBridges;
 pub struct Intent {
     /// The published ports.
     pub published: Vec<PublishedPort>,
+    /// By their ids, who may come in by them, where that is not everybody.
+    pub admissions: BTreeMap<u32, Admission>,
     /// The uplinks; none means those that the host's links suggest.
     pub uplinks: Vec<Interfaces>,
     /// The bridges; none means those that the host's links suggest.
     pub bridges: Vec<Interfaces>,
+    /// The bridges' modes, where they are said; else a subnet that is masqueraded has mode `nat`, and one
+    /// that is not is open to everybody.
+    pub networks: Vec<Network>,
     /// The prefixes to masquerade; none means the bridges' subnets.
     pub masquerade: Vec<IpNet>,
     /// Whether packets may go past the host's stack.
@@ -85,6 +95,8 @@ pub struct Desired {
     pub v4: Tables<Ip4>,
     /// The tables of IPv6.
     pub v6: Tables<Ip6>,
+    /// By the ids of published ports, how many connections each source may open.
+    pub limits: BTreeMap<u32, RateLimit>,
     /// By interface index, where programs are attached.
     pub interfaces: BTreeMap<u32, Interface>,
     /// The name of the loopback interface, if the host itself is to reach published ports by it.
@@ -131,14 +143,25 @@ impl Intent {
                 why,
             });
         }
+        self.check_networks(snapshot)?;
         self.check_targets(snapshot)
     }
 
-    /// Whether every target is another machine than this one.
+    /// Whether every target is another machine than this one, and none that is asked directly has a list
+    /// or limit for the host's address.
     ///
     /// # Errors
     /// Names the first that is not.
     pub fn check_targets(&self, snapshot: &Snapshot) -> Result<(), NetError> {
+        let bridges = named_or(snapshot, &self.bridges, Snapshot::default_bridges);
+        let subnets = self.subnets(&bridges);
+        let asks = |port: &&PublishedPort| self.admissions.contains_key(&port.id);
+        let mut asking = self.published.iter().filter(asks);
+        if let Some(port) = asking.find(|port| is_routed(&subnets, port.target.ip())) {
+            return Err(NetError::RoutedTarget {
+                target: port.target.ip(),
+            });
+        }
         // Its answers would not be forwarded, and so not be translated back.
         let own = snapshot.local_addresses();
         match self
@@ -151,6 +174,28 @@ impl Intent {
             }),
             None => Ok(()),
         }
+    }
+
+    fn check_networks(&self, snapshot: &Snapshot) -> Result<(), NetError> {
+        let bridges = named_or(snapshot, &self.bridges, Snapshot::default_bridges);
+        for (number, network) in self.networks.iter().enumerate() {
+            let index = snapshot.link_by_name(&network.bridge)?.index;
+            let why = if !bridges.iter().any(|bridge| bridge.index == index) {
+                "it has a mode, and containers are not behind it"
+            } else if self.networks[..number]
+                .iter()
+                .any(|other| other.bridge == network.bridge)
+            {
+                "it is given two modes"
+            } else {
+                continue;
+            };
+            return Err(NetError::UnsupportedBridge {
+                name: network.bridge.clone(),
+                why,
+            });
+        }
+        Ok(())
     }
 
     /// What the datapath should hold on a host that looks like `snapshot`. An interface that is
@@ -196,8 +241,16 @@ impl Intent {
             loopback: loopback.map(|link| link.name.clone()),
             ..Desired::default()
         };
+        let subnets = self.subnets(&bridges);
         for port in &self.published {
-            desired.publish(port);
+            if is_routed(&subnets, port.target.ip()) {
+                desired.open(port);
+                continue;
+            }
+            match self.admissions.get(&port.id) {
+                Some(admission) => desired.publish_for(port, admission),
+                None => desired.publish(port),
+            }
         }
         for address in snapshot.local_addresses() {
             match address {
@@ -215,7 +268,7 @@ impl Intent {
                 .egress
                 .extend(link.primary_v6().map(|ip| (link.index, ip.into())));
         }
-        for (net, subnet) in self.subnets(&bridges) {
+        for (net, subnet) in subnets {
             match net {
                 IpNet::V4(net) => drop(desired.v4.subnets.insert(net.into(), subnet)),
                 IpNet::V6(net) => drop(desired.v6.subnets.insert(net.into(), subnet)),
@@ -226,43 +279,56 @@ impl Intent {
 
     /// The bridges' subnets and the prefixes to masquerade, each with the bridge that it is behind.
     fn subnets(&self, bridges: &[&Link]) -> BTreeMap<IpNet, Subnet> {
-        let default = |net: &IpNet| u32::from(self.masquerade.is_empty() && is_private(net));
+        let default = |net: &IpNet| match self.masquerade.is_empty() && is_private(net) {
+            true => NetworkMode::Nat.flags(),
+            false => 0,
+        };
+        let mode = |bridge: u32| {
+            let name = &bridges.iter().find(|link| link.index == bridge)?.name;
+            let network = self.networks.iter().find(|it| it.bridge == *name)?;
+            Some(network.mode.flags())
+        };
         let behind: BTreeMap<IpNet, u32> = bridges
             .iter()
             .flat_map(|link| link.subnets().into_iter().map(|net| (net, link.index)))
             .collect();
+        let alone = |bridge: u32| {
+            let link = bridges.iter().find(|link| link.index == bridge);
+            match link.is_some_and(|link| link.kind != LinkKind::Bridge) {
+                true => ALONE,
+                false => 0,
+            }
+        };
+        let subnet = |net: &IpNet, bridge| Subnet {
+            bridge,
+            flags: mode(bridge).unwrap_or_else(|| default(net)) | alone(bridge),
+        };
         let mut subnets: BTreeMap<_, _> = behind
             .iter()
-            .map(|(net, bridge)| {
-                (
-                    *net,
-                    Subnet {
-                        bridge: *bridge,
-                        masquerade: default(net),
-                    },
-                )
-            })
+            .map(|(net, bridge)| (*net, subnet(net, *bridge)))
             .collect();
         for net in self.masquerade.iter().map(IpNet::trunc) {
             let bridge = behind.iter().find(|(bridge, _)| bridge.contains(&net));
             let bridge = bridge.map_or(0, |(_, index)| *index);
-            subnets.insert(
-                net,
-                Subnet {
-                    bridge,
-                    masquerade: 1,
-                },
-            );
+            let flags = mode(bridge).unwrap_or(NetworkMode::Nat.flags()) | alone(bridge);
+            subnets.insert(net, Subnet { bridge, flags });
             // A bridge inside the prefix is masqueraded too, though its own subnet is the more
             // specific one.
             for (inner, subnet) in &mut subnets {
-                if net.contains(inner) {
-                    subnet.masquerade = 1;
+                if net.contains(inner) && mode(subnet.bridge).is_none() {
+                    subnet.flags = NetworkMode::Nat.flags() | alone(subnet.bridge);
                 }
             }
         }
         subnets
     }
+}
+
+/// Whether a target is behind a bridge of mode `routed`.
+fn is_routed(subnets: &BTreeMap<IpNet, Subnet>, target: IpAddr) -> bool {
+    let around = subnets.iter().filter(|(net, _)| net.contains(&target));
+    let closest = around.max_by_key(|(net, _)| net.prefix_len());
+    closest.is_some_and(|(_, subnet)| subnet.is_routed())
 }
 
 /// Whether a bridge's subnet is masqueraded without being asked for: in IPv6 only unique local

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portnat_common::address::{is_mapped, role};
+use portnat_common::admission;
 use portnat_common::range::{Block, blocks};
 use portnat_common::{Address, Ip4, Ip6, Published, PublishedKey, Subnet};
 
-use super::{Desired, PublishedPort};
+use super::{Admission, Desired, PublishedPort};
 
 /// What the tables of one family should hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,10 @@ pub struct Tables<A: Ord> {
     pub subnets: BTreeMap<Prefix<A>, Subnet>,
     /// By interface index, the address that masqueraded packets take there.
     pub egress: BTreeMap<u32, A>,
+    /// Containers' own ports that may be asked for directly, by the first of each range.
+    pub open: BTreeMap<PublishedKey<A>, Range>,
+    /// By the ids of published ports, which prefixes are let in, and which are not.
+    pub admissions: BTreeMap<(u32, Prefix<A>), bool>,
 }
 
 /// A range of published ports.
@@ -54,16 +59,21 @@ impl<A: Ord> Default for Tables<A> {
             local: BTreeMap::new(),
             subnets: BTreeMap::new(),
             egress: BTreeMap::new(),
+            open: BTreeMap::new(),
+            admissions: BTreeMap::new(),
         }
     }
 }
 
 impl<A: Address> Tables<A> {
-    /// Ports that are published by themselves, by their targets; of several the first speaks for its
-    /// target.
+    /// Ports that are published by themselves, by their targets, and those that are open without; of
+    /// several the first speaks for its target.
     #[must_use]
     pub fn targets(&self) -> BTreeMap<PublishedKey<A>, Published> {
-        let mut targets = BTreeMap::new();
+        let alone = |(key, range): (&PublishedKey<A>, &Range)| {
+            (range.last == key.port).then_some((*key, range.value))
+        };
+        let mut targets: BTreeMap<_, _> = self.open.iter().filter_map(alone).collect();
         for (key, value) in &self.published {
             let (target, host) = value.back(key);
             targets.entry(target).or_insert(host);
@@ -80,18 +90,23 @@ impl<A: Address> Tables<A> {
             .collect()
     }
 
-    /// The ranges by their targets; of several that lead to a port of a target the first speaks for it.
+    /// The ranges by their targets, and those that are open without; of several that lead to a port of a
+    /// target the first speaks for it.
     #[must_use]
     pub fn target_blocks(&self) -> Blocks<A> {
         // By target, which of its ports have their range already.
         let mut spoken_for: BTreeMap<(A, u8), BTreeMap<u16, u16>> = BTreeMap::new();
         let mut all = Blocks::new();
-        for (key, range) in &self.ranges {
-            let (target, host) = range.value.back(key);
+        let open = self.open.iter().filter(|(key, it)| it.last != key.port);
+        let open = open.map(|(key, it)| (*key, it.value, it.last));
+        let published = self.ranges.iter().map(|(key, it)| {
+            let (target, host) = it.value.back(key);
+            (target, host, it.value.target_port_of(it.last))
+        });
+        for (target, host, last) in open.chain(published) {
             let known = spoken_for
                 .entry((target.address, target.protocol))
                 .or_default();
-            let last = range.value.target_port_of(range.last);
             for (first, last) in take_rest(known, target.port, last) {
                 let part = PublishedKey {
                     port: first,
@@ -117,7 +132,29 @@ impl<A: Address> Tables<A> {
         *self.local.entry(address).or_default() |= role;
     }
 
-    fn publish(&mut self, address: A, target: A, port: &PublishedPort) {
+    fn open(&mut self, target: A, port: &PublishedPort) {
+        let first = port.target.port();
+        let key = PublishedKey {
+            address: target,
+            port: first,
+            protocol: port.protocol.number(),
+            padding: 0,
+        };
+        let value = Published {
+            target: target.widen(),
+            port_id: port.id,
+            target_port: first,
+            port: first,
+            flags: 0,
+        };
+        let last = port.target_end();
+        let range = self.open.entry(key).or_insert(Range { last, value });
+        range.last = range.last.max(last);
+    }
+
+    fn publish(&mut self, address: A, target: A, port: &PublishedPort, asks: (bool, bool)) {
+        let flag = |asks, flag| if asks { flag } else { 0 };
+        let flags = flag(asks.0, admission::LISTED) | flag(asks.1, admission::LIMITED);
         let first = port.ports.first().get();
         let key = PublishedKey {
             address,
@@ -130,6 +167,7 @@ impl<A: Address> Tables<A> {
             port_id: port.id,
             target_port: port.target.port(),
             port: first,
+            flags,
         };
         let last = port.ports.last().get();
         if port.ports.single().is_some() {
@@ -184,20 +222,64 @@ impl Desired {
     /// Adds a published port. An IPv4 target of an IPv6 address is held as the datapath wants it, as
     /// an IPv4-mapped address.
     pub fn publish(&mut self, port: &PublishedPort) {
+        self.publish_for(port, &Admission::default());
+    }
+
+    /// The same, for those that may come in.
+    pub fn publish_for(&mut self, port: &PublishedPort, admission: &Admission) {
+        let asks = self.admit(port, admission);
         match (port.address, port.target.ip()) {
             (IpAddr::V4(address), IpAddr::V4(target)) => {
-                self.v4.publish(address.into(), target.into(), port);
+                self.v4.publish(address.into(), target.into(), port, asks);
             }
             (IpAddr::V6(address), IpAddr::V6(target)) => {
-                self.v6.publish(address.into(), target.into(), port);
+                self.v6.publish(address.into(), target.into(), port, asks);
             }
             (IpAddr::V6(address), IpAddr::V4(target)) => {
                 let target = target.to_ipv6_mapped();
-                self.v6.publish(address.into(), target.into(), port);
+                self.v6.publish(address.into(), target.into(), port, asks);
             }
             // Refused when the spec was read.
             (IpAddr::V4(_), IpAddr::V6(_)) => {}
         }
+    }
+
+    /// Adds a published port whose target is reached by its own address, and not by the host's.
+    pub fn open(&mut self, port: &PublishedPort) {
+        match port.target.ip() {
+            IpAddr::V4(target) => self.v4.open(target.into(), port),
+            IpAddr::V6(target) => self.v6.open(target.into(), port),
+        }
+    }
+
+    /// Adds who may come in by a port; says whether lists and whether a limit are to be asked. Clients
+    /// are of the family of the port's address.
+    fn admit(&mut self, port: &PublishedPort, admission: &Admission) -> (bool, bool) {
+        if let Some(limit) = admission.limit {
+            self.limits.insert(port.id, limit);
+        }
+        let everybody = (!admission.allow.is_empty()).then(|| match port.address {
+            IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
+            IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
+        });
+        let denied = everybody.iter().chain(&admission.deny);
+        let nets = denied
+            .map(|net| (net, false))
+            .chain(admission.allow.iter().map(|net| (net, true)));
+        let mut listed = false;
+        for (net, lets_in) in nets {
+            match (net.trunc(), port.address) {
+                (IpNet::V4(net), IpAddr::V4(_)) => {
+                    self.v4.admissions.insert((port.id, net.into()), lets_in);
+                }
+                (IpNet::V6(net), IpAddr::V6(_)) => {
+                    self.v6.admissions.insert((port.id, net.into()), lets_in);
+                }
+                _ => continue,
+            }
+            listed = true;
+        }
+        (listed, admission.limit.is_some())
     }
 
     /// Whether IPv6 has anything to forward.
@@ -207,7 +289,11 @@ impl Desired {
         let ranges = self.v6.ranges.values().map(|range| &range.value);
         let mut published = self.v6.published.values().chain(ranges);
         published.any(|port| !is_mapped(&port.target))
-            || self.v6.subnets.values().any(Subnet::is_masqueraded)
+            || self
+                .v6
+                .subnets
+                .values()
+                .any(|subnet| subnet.is_masqueraded() || subnet.is_routed())
     }
 }
 

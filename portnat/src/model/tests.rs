@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::*;
 use crate::net::{Address, LinkKind, Scope};
+use crate::spec::{Ports, Protocol};
 
 fn link(index: u32, name: &str, kind: LinkKind, address: &str) -> Link {
     let net: IpNet = address.parse().expect("a prefix");
@@ -83,7 +84,7 @@ fn a_docker_host_needs_no_options() {
         desired.v4.subnets[&docker0],
         Subnet {
             bridge: 3,
-            masquerade: 1
+            flags: NetworkMode::Nat.flags()
         }
     );
     assert_eq!(desired.forwarding.len(), 3);
@@ -173,5 +174,88 @@ fn packets_pass_the_stack_at_plain_ports_of_plain_bridges() {
         (true, "noqueue", "tbf"),
     ] {
         assert!(fast(wanted, bridge, port).is_empty(), "{bridge}, {port}");
+    }
+}
+
+#[test]
+fn a_bridges_mode_says_what_its_subnet_is() {
+    let flags = |intent: &Intent| -> Vec<u32> {
+        let desired = intent.desired(&host());
+        desired.v4.subnets.values().map(|it| it.flags).collect()
+    };
+    let [nat, unprotected, routed] = NetworkMode::ALL.map(NetworkMode::flags);
+    let mut intent = Intent::default();
+    assert_eq!(flags(&intent), [nat, nat]);
+    intent.networks = vec!["br-1=routed".parse().expect("a mode")];
+    assert_eq!(flags(&intent), [nat, routed]);
+    // A prefix that holds both makes no mode that was said another.
+    intent.masquerade = vec!["172.16.0.0/12".parse().expect("a prefix")];
+    assert_eq!(flags(&intent), [nat, nat, routed]);
+    intent.masquerade = vec!["10.0.0.0/8".parse().expect("a prefix")];
+    intent.networks = vec!["docker0=nat-unprotected".parse().expect("a mode")];
+    assert_eq!(flags(&intent), [nat, unprotected, 0]);
+}
+
+#[test]
+fn a_port_of_a_routed_container_is_open_and_not_published() {
+    let port = |id, first: u16, last: u16| {
+        let port = |port| std::num::NonZeroU16::new(port).expect("not 0");
+        PublishedPort {
+            id,
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            ports: Ports::new(port(first), port(last)).expect("in order"),
+            protocol: Protocol::Tcp,
+            target: "172.18.0.2:80".parse().expect("an address and a port"),
+        }
+    };
+    let mut intent = Intent {
+        published: vec![port(1, 8080, 8080)],
+        networks: vec!["br-1=routed".parse().expect("a mode")],
+        ..Intent::default()
+    };
+    let desired = intent.desired(&host());
+    assert!(desired.v4.published.is_empty());
+    let ports: Vec<_> = desired.v4.targets().keys().map(|key| key.port).collect();
+    assert_eq!(ports, [80]);
+    assert!(intent.check(&host()).is_ok());
+    // A range from 80 to 83 is one block.
+    intent.published.push(port(2, 9000, 9003));
+    let desired = intent.desired(&host());
+    assert!(desired.v4.ranges.is_empty());
+    let blocks: Vec<_> = desired.v4.target_blocks().into_keys().collect();
+    let [(_, _, block)] = blocks[..] else {
+        panic!("{blocks:?}");
+    };
+    assert_eq!((block.first, block.bits), (80, 2));
+    // Nobody comes in by it who could be asked.
+    let limit = Admission {
+        limit: Some("5".parse().expect("a limit")),
+        ..Admission::default()
+    };
+    intent.admissions.insert(1, limit);
+    let error = intent.check(&host()).expect_err("routed").to_string();
+    assert!(error.starts_with("target 172.18.0.2 is behind"), "{error}");
+}
+
+#[test]
+fn a_mode_of_what_is_no_bridge_is_refused() {
+    for (networks, error) in [
+        (
+            &["eth0=nat"][..],
+            "interface eth0 cannot be a bridge: it has a mode",
+        ),
+        (
+            &["br-1=nat", "br-1=routed"],
+            "interface br-1 cannot be a bridge: it is given",
+        ),
+        (&["br-2=nat"], ""),
+    ] {
+        let networks = networks.iter().map(|text| text.parse().expect("a mode"));
+        let intent = Intent {
+            networks: networks.collect(),
+            ..Intent::default()
+        };
+        let refused = intent.check(&host()).expect_err(error).to_string();
+        assert!(refused.starts_with(error), "{refused}");
     }
 }

@@ -52,6 +52,14 @@ pub enum NetError {
         /// The target.
         target: std::net::IpAddr,
     },
+    /// Who may come in is said of a port that nobody comes in by.
+    #[error(
+        "target {target} is behind a bridge of mode routed: nobody comes to it by portnat, so who may come in is for the firewall to say"
+    )]
+    RoutedTarget {
+        /// The target.
+        target: std::net::IpAddr,
+    },
     /// A queueing discipline could not be removed.
     #[error(
         "cannot remove the clsact queueing discipline of interface {index}: {reason}: remove it by `tc qdisc del dev INTERFACE clsact`"

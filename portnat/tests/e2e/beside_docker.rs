@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use portnat::lab::{Lab, probe};
 
 use crate::daemon::{Daemon, row};
-use crate::firewall::nft;
+use crate::firewall::{OTHER_BRIDGE, nft};
 use crate::support::{MEGABYTE, at, payload, seen_by, tcp_server, udp_server};
 
 /// What Docker writes for one network and one published port, in nftables' words.
@@ -30,7 +30,11 @@ const DOCKER: &str = "table ip docker {
 
 #[test]
 fn dockers_own_ports_and_masquerade_go_on_beside_ours() {
-    let lab = Lab::builder().build().expect("a lab");
+    let other = "172.18.0.0/16".parse().expect("a subnet");
+    let lab = Lab::builder()
+        .bridge(OTHER_BRIDGE, other, 1)
+        .build()
+        .expect("a lab");
     lab.host.sysctl("net/ipv4/ip_forward", "1").expect("set");
     nft(&lab.host, &["-f", "-"], DOCKER);
     let container = &lab.containers[0];
@@ -59,6 +63,18 @@ fn dockers_own_ports_and_masquerade_go_on_beside_ours() {
             .chain(&seen_by(&dns))
             .all(|peer| *peer == client)
     );
+
+    // Its own translation between bridges looks on the wire like what is isolated.
+    let stranger = &lab.containers[1].namespace;
+    for host in [Lab::HOST, lab.bridges[0].gateway, lab.bridges[1].gateway] {
+        let answer = probe::tcp_echo(stranger, at(host, 9090), &sent).expect("an answer");
+        assert!(answer == sent, "TCP by {host} returns something else");
+        let answer = probe::udp_echo(stranger, at(host, 9053), &sent[..10_000]);
+        assert!(
+            answer.expect("an answer") == sent[..10_000],
+            "UDP by {host}"
+        );
+    }
 
     let inside = &container.namespace;
     let answer = probe::tcp_echo(inside, outside.address(), &sent).expect("an answer");

@@ -20,6 +20,7 @@
 //!   file, and that it is read anew.
 //! - [`fragments`]: datagrams in fragments, of which some do not come.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`survival`]: unless it is to go on. [`demo`]: the same of the demo.
+//! - [`admission`]: who may come in. [`networks`]: who reaches containers by their own addresses.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
 //!
 //! Underneath, [`daemon`] runs the binary, [`picture`] compares a namespace before and after,
@@ -27,6 +28,7 @@
 //! [`pieces`] cuts datagrams, and [`support`] has what everybody needs.
 
 mod addresses;
+mod admission;
 mod bad_input;
 mod beside_docker;
 mod control;
@@ -45,6 +47,7 @@ mod localhost;
 mod mapping;
 mod masquerade;
 mod matrix;
+mod networks;
 mod picture;
 mod pieces;
 mod publish;

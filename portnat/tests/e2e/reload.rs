@@ -14,6 +14,7 @@ use portnat::lab::{Lab, Namespace, Server, probe};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::admission::connects;
 use crate::daemon::Daemon;
 use crate::lifecycle::add_ingress_discipline;
 use crate::support::{CONTAINER, PATIENCE, at, eventually, net, tcp_server, udp_server};
@@ -82,6 +83,31 @@ fn owned(ports: &[(u64, &str)]) -> Vec<(u64, String)> {
         .iter()
         .map(|(port, origin)| (*port, (*origin).to_owned()));
     owned.collect()
+}
+
+#[test]
+fn a_file_says_who_comes_in() {
+    let (lab, _servers) = scene();
+    let publish = "publish = ['8080:80@172.17.0.2']\n";
+    let file = File::new(&format!("deny = ['8080=192.0.2.0/24']\n{publish}"));
+    let daemon = file.run(&lab, &[]);
+    let comes_in = || connects(&lab.client, None, at(Lab::HOST, 8080));
+    assert!(!comes_in());
+    file.write(&format!(
+        "allow = ['192.0.2.0/24']\nlimit = ['100']\n{publish}"
+    ));
+    let said = daemon.told(&["reload"]);
+    assert!(said.contains("changed allow"), "{said}");
+    assert!(comes_in());
+    // A rule for what is not published is no reason to refuse the rest, and is said.
+    file.write(&format!(
+        "deny = ['192.0.2.0/24', '81=10.0.0.0/8']\n{publish}"
+    ));
+    let ended = daemon.ask(&["reload"]);
+    assert!(ended.status.success(), "{ended:#?}");
+    let said = ended.stderr.join("\n");
+    assert!(said.contains("--deny 81=…: no such port"), "{ended:#?}");
+    assert!(!comes_in());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod accelerate;
 mod across;
+mod admission;
 mod fast;
 mod fixtures;
 mod fragments;
@@ -16,14 +17,16 @@ mod sctp;
 #[expect(dead_code, reason = "some of it only the native tests need")]
 mod support;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use portnat::datapath::{AttachMode, Datapath, LoadOptions, UdpMapping, XdpMode};
 use portnat::lab::Namespace;
-use portnat::model::{Desired, PublishedPort};
+use portnat::model::{Admission, Desired, PublishedPort, Tables};
 use portnat::spec::{Ports, Protocol};
+use portnat_common::subnet::{CLOSED, MASQUERADED};
 use portnat_common::{Settings, Subnet, V6};
 use support::world::{TestFamily as _, World};
 
@@ -102,7 +105,7 @@ impl Host {
             let prefix: Ipv4Net = prefix.parse().expect("a prefix");
             let subnet = Subnet {
                 bridge: World::BRIDGE,
-                masquerade: 1,
+                flags: MASQUERADED | CLOSED,
             };
             desired.v4.subnets.insert(prefix.into(), subnet);
         }
@@ -114,7 +117,7 @@ impl Host {
             let prefix: Ipv6Net = prefix.parse().expect("a prefix");
             let subnet = Subnet {
                 bridge: World::BRIDGE,
-                masquerade: 1,
+                flags: MASQUERADED | CLOSED,
             };
             desired.v6.subnets.insert(prefix.into(), subnet);
         }
@@ -152,6 +155,34 @@ impl Host {
             target: target.parse().expect("an address and a port"),
         };
         self.desired.publish(&port);
+        self.applied()
+    }
+
+    /// Publishes TCP port 8080 at `address` for `target`, for some.
+    fn publish_for(mut self, address: &str, target: &str, admission: &Admission) -> Self {
+        const PORT: NonZeroU16 = NonZeroU16::new(8080).expect("not 0");
+        let port = PublishedPort {
+            id: 1,
+            address: address.parse().expect("an address"),
+            ports: Ports::new(PORT, PORT).expect("in order"),
+            protocol: Protocol::Tcp,
+            target: target.parse().expect("an address and a port"),
+        };
+        self.desired = Desired {
+            v4: Tables {
+                published: BTreeMap::new(),
+                admissions: BTreeMap::new(),
+                ..self.desired.v4
+            },
+            v6: Tables {
+                published: BTreeMap::new(),
+                admissions: BTreeMap::new(),
+                ..self.desired.v6
+            },
+            limits: BTreeMap::new(),
+            ..self.desired
+        };
+        self.desired.publish_for(&port, admission);
         self.applied()
     }
 

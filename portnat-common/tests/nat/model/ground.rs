@@ -226,7 +226,7 @@ impl Ground {
     pub(crate) fn published_for(&self, said: &Said) -> Option<&Port> {
         let Said { protocol, pair, .. } = *said;
         let at = pair.dst;
-        if pair.src.ip().is_loopback() || at.ip().is_loopback() {
+        if pair.src.ip().is_loopback() {
             return None;
         }
         let find = |ip: IpAddr| {

@@ -181,6 +181,8 @@ impl<F: TestFamily> Run<F> {
             (Side::Out, Some(_)) => (Hook::Inside, World::OTHER_BRIDGE),
         };
         self.world.interface.set(interface);
+        // Each is a packet of its own, that has not come from another hook.
+        self.world.number.set(0);
         let sight = Sight {
             hook,
             l3: 14,

@@ -135,6 +135,9 @@ impl Model {
                 let Some(published) = ground.published_for(said) else {
                     return ground.leave(said);
                 };
+                if said.pair.dst.ip().is_loopback() {
+                    return Verdict::Drop(DropReason::Loopback);
+                }
                 to.dst = published.target;
                 port = Some(published.id);
                 if said.from_uplink && ground.bridge(src).is_some() {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use portnat_common::address::{Address as _, role};
+use portnat_common::admission::{self, AdmissionKey, Limit};
 use portnat_common::ports::bitmap_position;
 use portnat_common::{Published, PublishedKey};
 
@@ -59,6 +60,47 @@ impl<F: TestFamily> Hosts<F> {
         self.published_have_changed();
     }
 
+    /// A container's own port may be asked for directly.
+    pub(crate) fn open(mut self, protocol: u8, target: &str) -> Self {
+        let target: SocketAddr = target.parse().expect("an address and a port");
+        let value = Published {
+            target: F::Address::ANY.widen(),
+            port_id: self.published_back.len() as u32 + 1,
+            target_port: target.port(),
+            port: target.port(),
+            flags: 0,
+        };
+        self.published_back
+            .insert(Self::key(protocol, target), value);
+        self
+    }
+
+    /// Who is in a prefix may come in by the first published port, or may not.
+    pub(crate) fn list(mut self, prefix: &str, length: u32, lets_in: bool) -> Self {
+        let source = F::address(prefix.parse().expect("an address"));
+        let key = AdmissionKey { port_id: 1, source };
+        self.admissions.lists.push((key, length, lets_in));
+        self.ask(admission::LISTED)
+    }
+
+    /// Each source may open so many flows by the first published port in a second, and at once.
+    pub(crate) fn limit(mut self, rate: u32, burst: u32) -> Self {
+        let limit = Limit {
+            rate,
+            burst,
+            period: self.settings.hz,
+        };
+        self.admissions.limits.insert(1, limit);
+        self.ask(admission::LIMITED)
+    }
+
+    fn ask(mut self, flag: u32) -> Self {
+        let mut values = self.published.values_mut();
+        let first = values.find(|value| value.port_id == 1);
+        first.expect("a published port").flags |= flag;
+        self
+    }
+
     /// Publishes a port, or the range that begins with it, no more.
     pub(crate) fn unpublish(&mut self, protocol: u8, at: SocketAddr) {
         self.published.remove(&Self::key(protocol, at));
@@ -96,6 +138,7 @@ impl<F: TestFamily> Hosts<F> {
             port_id,
             target_port: target.port(),
             port: at.port(),
+            flags: 0,
         }
     }
 

@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 
 use portnat_common::{
-    Datagram, DatagramKey, Endpoint, Flow, FlowRecord, Fragments, Ip4, MappingKey, Owner,
-    OwnerRecord, Packet, Published, PublishedKey, Queued, Refusal, Settings, Subnet, Table, Tables,
-    Ticks, Tuple, V4, WaitingKey,
+    AdmissionKey, Admissions, Datagram, DatagramKey, Endpoint, Flow, FlowRecord, Fragments, Ip4,
+    Limit, LimitKey, MappingKey, Owner, OwnerRecord, Packet, Published, PublishedKey, Queued,
+    Refusal, Settings, Subnet, Table, Tables, Ticks, Tuple, V4, WaitingKey,
 };
 
 use super::world::World;
@@ -206,6 +206,24 @@ impl Tables<V4> for Racing<'_> {
 
     fn random(&self) -> u32 {
         self.world().random()
+    }
+}
+
+impl Admissions<V4> for Racing<'_> {
+    fn admits(&self, key: &AdmissionKey<Ip4>) -> Option<bool> {
+        self.world().admits(key)
+    }
+
+    fn limit(&self, port_id: u32) -> Option<&Limit> {
+        self.world().limit(port_id)
+    }
+
+    fn bucket(&self, key: &LimitKey<Ip4>) -> Option<u64> {
+        self.world().bucket(key)
+    }
+
+    fn set_bucket(&self, key: &LimitKey<Ip4>, full_at: u64) {
+        self.world().set_bucket(key, full_at);
     }
 }
 

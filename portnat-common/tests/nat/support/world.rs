@@ -1,5 +1,6 @@
 //! A world in plain memory: tables, a clock that the test moves and dice that it can repeat.
 
+mod admissions;
 mod checks;
 mod families;
 mod tables;
@@ -9,12 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 use portnat_common::address::role;
+use portnat_common::subnet::{CLOSED, MASQUERADED};
 use portnat_common::{
     Endpoint, Family, Flow, FlowRecord, MappingKey, Owner, Published, PublishedKey, Queued,
     Settings, Subnet, Table, Ticks, Total, Tuple, V4, V6,
 };
 
 use super::fragments::FragmentTables;
+use admissions::AdmissionTables;
 pub(crate) use families::TestFamily;
 
 /// Ticks a second.
@@ -57,6 +60,10 @@ pub(crate) struct Hosts<F: TestFamily> {
     pub(crate) probes: RefCell<Vec<u32>>,
     /// Keys that the other family's tables have.
     pub(crate) across: RefCell<BTreeSet<Tuple<F::Address>>>,
+    /// What the bridges are.
+    subnets: [Subnet; 2],
+    /// Who may come in.
+    pub(crate) admissions: AdmissionTables<F>,
     /// The address that the uplink lends.
     pub(crate) egress: Option<F::Address>,
     /// The most entries that there can be of confirmed flows.
@@ -96,16 +103,14 @@ impl World {
 }
 
 /// What the bridges are to the NAT.
-const SUBNETS: [Subnet; 2] = [
+const SUBNETS: [Subnet; 2] = [nat(World::BRIDGE), nat(World::OTHER_BRIDGE)];
+
+const fn nat(bridge: u32) -> Subnet {
     Subnet {
-        bridge: World::BRIDGE,
-        masquerade: 1,
-    },
-    Subnet {
-        bridge: World::OTHER_BRIDGE,
-        masquerade: 1,
-    },
-];
+        bridge,
+        flags: MASQUERADED | CLOSED,
+    }
+}
 
 impl<F: TestFamily> Hosts<F> {
     pub(crate) fn new() -> Self {
@@ -132,6 +137,8 @@ impl<F: TestFamily> Hosts<F> {
             reserved: BTreeSet::new(),
             probes: RefCell::default(),
             across: RefCell::default(),
+            subnets: SUBNETS,
+            admissions: AdmissionTables::default(),
             egress: Some(F::address(F::OWN[0])),
             capacity: 1 << 20,
             half_open_capacity: 1 << 20,
@@ -150,6 +157,12 @@ impl<F: TestFamily> Hosts<F> {
     pub(crate) fn with_address(mut self, address: &str) -> Self {
         let address: IpAddr = address.parse().expect("an address");
         *self.roles.entry(F::address(address)).or_default() |= role::HOST;
+        self
+    }
+
+    /// Makes the first or second bridge's network one of another mode.
+    pub(crate) fn with_mode(mut self, bridge: usize, flags: u32) -> Self {
+        self.subnets[bridge].flags = flags;
         self
     }
 

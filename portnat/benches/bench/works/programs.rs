@@ -11,6 +11,7 @@ use portnat::datapath::{AttachMode, Datapath, LoadOptions, UdpMapping, XdpMode};
 use portnat::lab::{Lab, Namespace};
 use portnat::model::{Desired, PublishedPort};
 use portnat::spec::Protocol;
+use portnat_common::subnet::{CLOSED, MASQUERADED};
 use portnat_common::{Settings, Subnet};
 use statrs::statistics::Statistics as _;
 
@@ -123,7 +124,7 @@ fn load() -> Result<Datapath> {
     }
     let subnet = Subnet {
         bridge: ELSEWHERE,
-        masquerade: 1,
+        flags: MASQUERADED | CLOSED,
     };
     desired.v4.subnets.insert(SUBNET.into(), subnet);
     desired.v4.egress.insert(HERE, HOST.into());

@@ -143,3 +143,52 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn lists_are_of_the_ports_family_and_close_it_where_somebody_is_allowed() {
+    const PORT: NonZeroU16 = NonZeroU16::new(8080).expect("not 0");
+    let port = |id, address: &str| PublishedPort {
+        id,
+        address: address.parse().expect("an address"),
+        ports: Ports::new(PORT, PORT).expect("in order"),
+        protocol: Protocol::Tcp,
+        target: "172.17.0.2:80".parse().expect("an address and a port"),
+    };
+    let admission = |allow: &[&str], deny: &[&str]| Admission {
+        allow: allow
+            .iter()
+            .map(|net| net.parse().expect("a prefix"))
+            .collect(),
+        deny: deny
+            .iter()
+            .map(|net| net.parse().expect("a prefix"))
+            .collect(),
+        limit: None,
+    };
+    let mut desired = Desired::default();
+    desired.publish_for(&port(1, "0.0.0.0"), &admission(&["192.0.2.7/24"], &[]));
+    desired.publish_for(&port(2, "::"), &admission(&["192.0.2.0/24"], &["fd00::/8"]));
+    desired.publish_for(&port(3, "192.0.2.1"), &admission(&[], &["fd00::/8"]));
+    let v4: Vec<_> = desired.v4.admissions.iter().collect();
+    let shown: Vec<_> = v4
+        .iter()
+        .map(|((id, net), lets_in)| (*id, net.length, **lets_in))
+        .collect();
+    assert_eq!(shown, [(1, 0, false), (1, 24, true)]);
+    let shown: Vec<_> = desired
+        .v6
+        .admissions
+        .iter()
+        .map(|((id, net), lets_in)| (*id, net.length, *lets_in))
+        .collect();
+    assert_eq!(shown, [(2, 0, false), (2, 8, false)]);
+    let flags =
+        |tables: Vec<&Published>| -> Vec<u32> { tables.iter().map(|port| port.flags).collect() };
+    assert_eq!(
+        flags(desired.v6.published.values().collect()),
+        [admission::LISTED]
+    );
+    let mut v4 = flags(desired.v4.published.values().collect());
+    v4.sort_unstable();
+    assert_eq!(v4, [0, admission::LISTED]);
+}

@@ -5,6 +5,7 @@ use portnat::lab::{Lab, probe};
 
 use super::place::kill;
 use super::{ATTACH, Scene, TCP, Talk, persist};
+use crate::admission::connects;
 use crate::picture::Picture;
 use crate::support::{at, eventually, tcp_server};
 
@@ -43,6 +44,28 @@ fn counters_go_on_for_the_same_port_to_the_same_target() {
     assert_eq!(answer.expect("an answer"), b"new");
     assert_eq!(server.peers().len(), 1);
     kill(third);
+}
+
+/// What one portnat was told of who may come in holds until another is told something else.
+#[test]
+fn lists_go_on_and_then_are_the_next_ones() {
+    let scene = Scene::new();
+    let comes_in = || connects(&scene.lab.client, None, at(Lab::HOST, 8080));
+    let deny = |net| persist("tcx", &["--deny", net]);
+    let first = scene.place.run(&scene.lab, &deny("192.0.2.0/24"));
+    assert!(!comes_in());
+    kill(first);
+    assert!(!comes_in());
+    let second = scene.place.run(&scene.lab, &deny("198.51.100.0/24"));
+    assert!(comes_in());
+    kill(second);
+    let limited = persist("tcx", &["--limit", "1/h:2"]);
+    let third = scene.place.run(&scene.lab, &limited);
+    assert_eq!([comes_in(), comes_in(), comes_in()], [true, true, false]);
+    kill(third);
+    let fourth = scene.place.run(&scene.lab, &persist("tcx", &[]));
+    assert!(comes_in());
+    kill(fourth);
 }
 
 /// The one that the kernel's order would give is the first that is free, which by then is another.

@@ -222,7 +222,7 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
     }
 
     fn subnet(&self, address: &F::Address) -> Option<&Subnet> {
-        F::bridge(*address).map(|number| &SUBNETS[number])
+        F::bridge(*address).map(|number| &self.subnets[number])
     }
 
     fn interface(&self) -> u32 {

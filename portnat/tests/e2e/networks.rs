@@ -1,0 +1,244 @@
+//! Who reaches containers by their own addresses, by the modes of their bridges. That nobody does by
+//! default from outside is in [`crate::matrix`] too.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use portnat::lab::{Lab, Namespace, Server, probe};
+
+use crate::daemon::Daemon;
+use crate::firewall::{self, FIREWALL, OTHER_BRIDGE};
+use crate::support::{assert_dropped, at, payload, tcp_server, udp_server};
+
+/// Less than the second after which a SYN is sent again.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// What somebody gets of a container at its own address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reach {
+    /// A published port of TCP, and one of UDP.
+    published: [bool; 2],
+    /// Others, where somebody listens too.
+    others: [bool; 2],
+    ping: bool,
+}
+
+const NOTHING: Reach = Reach {
+    published: [false; 2],
+    others: [false; 2],
+    ping: false,
+};
+
+const EVERYTHING: Reach = Reach {
+    published: [true; 2],
+    others: [true; 2],
+    ping: true,
+};
+
+const WHAT_IS_PUBLISHED: Reach = Reach {
+    others: [false; 2],
+    ..EVERYTHING
+};
+
+impl Reach {
+    fn of(from: &Namespace, target: IpAddr) -> Self {
+        Reach {
+            published: [tcp(from, at(target, 80)), udp(from, at(target, 53))],
+            others: [tcp(from, at(target, 81)), udp(from, at(target, 54))],
+            ping: probe::ping(from, target, 7, 1).is_ok(),
+        }
+    }
+}
+
+fn tcp(from: &Namespace, target: SocketAddr) -> bool {
+    match from.run(|| TcpStream::connect_timeout(&target, PATIENCE)) {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::TimedOut => false,
+        Err(error) => panic!("{target}: {error}"),
+    }
+}
+
+fn udp(from: &Namespace, target: SocketAddr) -> bool {
+    let socket = probe::udp_connect(from, None, target).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("set");
+    socket.send(b"hello").expect("sent");
+    match socket.recv(&mut [0; 16]) {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        Err(error) => panic!("{target}: {error}"),
+    }
+}
+
+/// A container on each of two bridges, and a client that knows the way to both.
+fn lab() -> Lab {
+    let other = "172.18.0.0/16".parse().expect("a subnet");
+    Lab::builder()
+        .bridge(OTHER_BRIDGE, other, 1)
+        .client_routes_via_host(true)
+        .ipv6(true)
+        .build()
+        .expect("a lab")
+}
+
+/// Servers of both containers, on two ports of each protocol, in both families.
+fn servers(lab: &Lab) -> Vec<Server> {
+    let mut servers = Vec::new();
+    for container in &lab.containers {
+        let addresses = [IpAddr::from(container.address), container.address_v6.into()];
+        for address in addresses {
+            let namespace = &container.namespace;
+            servers.extend([80, 81].map(|port| tcp_server(namespace, address, port)));
+            servers.extend([53, 54].map(|port| udp_server(namespace, address, port)));
+        }
+    }
+    servers
+}
+
+/// A port of TCP and one of UDP of the first container, in both families.
+fn run(lab: &Lab, arguments: &[&str]) -> Daemon {
+    let container = &lab.containers[0];
+    let (v4, v6) = (container.address, container.address_v6);
+    let publish = [
+        format!("8080:80@{v4}"),
+        format!("5353:53/udp@{v4}"),
+        format!("8080:80@{v6}"),
+        format!("5353:53/udp@{v6}"),
+    ];
+    let mut all: Vec<&str> = publish.iter().flat_map(|port| ["-p", port]).collect();
+    all.extend(arguments);
+    Daemon::run(lab, &all)
+}
+
+/// Each family's addresses: the host's, the first container's, the other's, the client's.
+fn families(lab: &Lab) -> [[IpAddr; 4]; 2] {
+    let [own, other] = &lab.containers[..] else {
+        panic!("two containers");
+    };
+    [
+        [
+            Lab::HOST.into(),
+            own.address.into(),
+            other.address.into(),
+            Lab::CLIENT.into(),
+        ],
+        [
+            Lab::HOST_V6.into(),
+            own.address_v6.into(),
+            other.address_v6.into(),
+            Lab::CLIENT_V6.into(),
+        ],
+    ]
+}
+
+/// Published ports of the host answer, little and much.
+fn host_answers(from: &Namespace, host: IpAddr) {
+    for length in [1, 100_000] {
+        let sent = payload(length);
+        let answer = probe::tcp_echo(from, at(host, 8080), &sent).expect("TCP answers");
+        assert!(answer == sent, "TCP returns something else");
+        let answer = probe::udp_echo(from, at(host, 5353), &sent).expect("UDP answers");
+        assert!(answer == sent, "UDP returns something else");
+    }
+}
+
+fn nat(bridge_nf: bool, firewall: Option<&str>, arguments: &[&str]) {
+    let lab = lab();
+    firewall::set_up(&lab.host, bridge_nf, firewall);
+    let servers = servers(&lab);
+    let daemon = run(&lab, arguments);
+    let [own, other] = [0, 1].map(|number| &lab.containers[number].namespace);
+    for [host, target, stranger, _] in families(&lab) {
+        for from in [&lab.client, other] {
+            assert_eq!(Reach::of(from, target), NOTHING, "{target}");
+        }
+        assert_eq!(Reach::of(own, stranger), NOTHING, "{stranger}");
+        for from in [&lab.client, other, own] {
+            host_answers(from, host);
+        }
+        // A gateway is the host.
+        probe::ping(own, host, 7, 1).expect("an answer");
+    }
+    let first: Vec<_> = servers[..8].iter().flat_map(Server::peers).collect();
+    assert!(!first.is_empty());
+    let table = daemon.stop();
+    assert_dropped(&table, 10, "direct-access");
+    assert_dropped(&table, 20, "isolated");
+}
+
+#[test]
+fn by_default_bridges_are_isolated() {
+    nat(false, None, &[]);
+}
+
+#[test]
+fn they_are_where_bridged_packets_meet_a_firewall() {
+    nat(true, Some(FIREWALL), &["--fast-path", "off"]);
+}
+
+#[test]
+fn an_unprotected_network_is_reached_by_everybody() {
+    let lab = lab();
+    let _servers = servers(&lab);
+    let daemon = run(&lab, &["--network", "docker0=nat-unprotected"]);
+    let [own, other] = [0, 1].map(|number| &lab.containers[number].namespace);
+    for [host, target, stranger, client] in families(&lab) {
+        for from in [&lab.client, other] {
+            assert_eq!(Reach::of(from, target), EVERYTHING, "{target}");
+            host_answers(from, host);
+        }
+        assert_eq!(Reach::of(own, stranger), NOTHING, "{stranger}");
+        // Its containers are masqueraded as any.
+        let server = tcp_server(&lab.client, client, 80);
+        probe::tcp_echo(own, server.address(), b"who?").expect("an answer");
+        assert_eq!(server.peers()[0].ip(), host);
+        // Much, so that it is cut and acknowledged.
+        let sent = payload(1_000_000);
+        let answer = probe::tcp_echo(other, at(target, 81), &sent).expect("TCP answers");
+        assert!(answer == sent, "TCP returns something else");
+        let answer = probe::udp_echo(other, at(target, 54), &sent).expect("UDP answers");
+        assert!(answer == sent, "UDP returns something else");
+    }
+    assert_dropped(&daemon.stop(), 10, "isolated");
+}
+
+#[test]
+fn a_routed_network_is_reached_at_published_ports_and_nothing_is_translated() {
+    let lab = lab();
+    let servers = servers(&lab);
+    let daemon = run(&lab, &["--network", "docker0=routed"]);
+    let [own, other] = [0, 1].map(|number| &lab.containers[number].namespace);
+    for [host, target, stranger, client] in families(&lab) {
+        for from in [&lab.client, other] {
+            assert_eq!(Reach::of(from, target), WHAT_IS_PUBLISHED, "{target}");
+        }
+        assert_eq!(Reach::of(own, stranger), NOTHING, "{stranger}");
+        let refusal = probe::tcp_echo(&lab.client, at(host, 8080), b"?").expect_err("not there");
+        assert_eq!(refusal.kind(), ErrorKind::ConnectionRefused);
+        // It asks outside as itself, and is answered.
+        let (tcp, udp) = (
+            tcp_server(&lab.client, client, 80),
+            udp_server(&lab.client, client, 53),
+        );
+        let sent = payload(1_000_000);
+        let answer = probe::tcp_echo(own, tcp.address(), &sent).expect("TCP answers");
+        assert!(answer == sent, "TCP returns something else");
+        let answer = probe::udp_echo(own, udp.address(), &sent).expect("UDP answers");
+        assert!(answer == sent, "UDP returns something else");
+        probe::ping(own, client, 7, 1).expect("an answer");
+        assert_eq!(tcp.peers()[0].ip(), target);
+        assert_eq!(udp.peers()[0].ip(), target);
+    }
+    let seen: Vec<_> = servers[..8].iter().flat_map(Server::peers).collect();
+    let clients: Vec<IpAddr> = families(&lab)
+        .into_iter()
+        .flat_map(|[.., stranger, client]| [stranger, client])
+        .collect();
+    assert!(
+        seen.iter().all(|peer| clients.contains(&peer.ip())),
+        "{seen:?}"
+    );
+    let table = daemon.stop();
+    assert_dropped(&table, 4, "direct-access");
+    assert_dropped(&table, 4 + 10, "isolated");
+}
