@@ -69,10 +69,12 @@ fn published_with_an_odd_and_a_large_payload() {
 #[test]
 fn not_published() {
     let mut host = web();
-    for dst in ["192.0.2.1:80", "203.0.113.5:8080", "127.0.0.1:8080"] {
+    for dst in ["192.0.2.1:80", "203.0.113.5:8080"] {
         let other = packet(SYN, CLIENT, dst);
         becomes(host.ingress(&other.frame()), &other);
     }
+    let forged = host.ingress(&packet(SYN, CLIENT, "127.0.0.1:8080").frame());
+    is_dropped(&mut host, forged, DropReason::Loopback);
     assert!(
         host.datapath
             .flows::<Ip4>()
