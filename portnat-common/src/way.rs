@@ -24,10 +24,10 @@ pub struct Way<C = Cell<u64>> {
     /// When a packet last came through the stack, in ticks of which the lower 32 bits count; and in the
     /// upper half whether the interface takes frames (1 or 0).
     renewed: C,
-    /// When one was last sent there for it, in such ticks.
-    tried: C,
-    /// By which port the last came in that came through it, as [`port_number`] says.
-    port: C,
+    /// When one was last sent there for it, in such ticks (lower half), and by which port the last came
+    /// in that came through it, as [`port_number`] says (upper half). Who writes one half may write an
+    /// older other one again: then a packet more goes there, or the next notes the port anew.
+    tried_and_port: C,
 }
 
 /// What a packet is sent with.
@@ -53,7 +53,7 @@ pub struct Exit {
 /// How old a way is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
-    /// It was taken within a second.
+    /// It was taken lately.
     Fresh,
     /// A packet should go through the stack again.
     Due,
@@ -62,9 +62,10 @@ enum Age {
 }
 
 /// Ages in eighths of a second: from then on a packet goes through the stack, and another each eighth
-/// until one has come through; and from then on all do. So what changes takes hold within two seconds.
-const DUE: u64 = 8;
-const STALE: u64 = 14;
+/// until one has come through; and from then on all do. So what changes takes hold within two seconds,
+/// and three may be lost before a flow is slow.
+const DUE: u64 = 12;
+const STALE: u64 = 15;
 
 impl Way {
     /// The interface that a packet goes by which comes in by `at`, with `length` bytes from its network
@@ -77,9 +78,9 @@ impl Way {
             Age::Fresh => {}
             Age::Stale => return None,
             Age::Due => {
-                let since = elapsed(now, self.tried.get());
-                if since >= hz.0 / 8 {
-                    self.tried.set(now.0 & LOW);
+                let there = self.tried_and_port.get();
+                if elapsed(now, there) >= hz.0 / 8 {
+                    self.tried_and_port.set(there & !LOW | now.0 & LOW);
                     return None;
                 }
             }
@@ -119,15 +120,17 @@ impl Way {
     /// A packet that had come in by a bridge's port with this number has come through the stack.
     #[inline(always)]
     pub fn set_port(&self, number: u32) {
-        if self.port.get() != u64::from(number) {
-            self.port.set(number.into());
+        let there = self.tried_and_port.get();
+        if (there >> 32) as u32 != number {
+            self.tried_and_port
+                .set(there & LOW | u64::from(number) << 32);
         }
     }
 
     /// The number of the port that such packets last came in by, or 0.
     #[inline(always)]
     pub fn port(&self) -> u32 {
-        self.port.get() as u32
+        (self.tried_and_port.get() >> 32) as u32
     }
 
     /// Whether it was learnt so lately that nothing is to be learnt from another packet.
@@ -179,8 +182,7 @@ impl Way {
             link: self.link.get(),
             link_and_mtu: self.link_and_mtu.get(),
             renewed: self.renewed.get(),
-            tried: self.tried.get(),
-            port: self.port.get(),
+            tried_and_port: self.tried_and_port.get(),
         }
     }
 }
@@ -205,8 +207,7 @@ impl Way<u64> {
         link: 0,
         link_and_mtu: 0,
         renewed: 0,
-        tried: 0,
-        port: 0,
+        tried_and_port: 0,
     };
 
     /// Makes this none. Field by field: a whole value would be cleared by a call, with a frame of its
@@ -217,14 +218,13 @@ impl Way<u64> {
         self.link = 0;
         self.link_and_mtu = 0;
         self.renewed = 0;
-        self.tried = 0;
-        self.port = 0;
+        self.tried_and_port = 0;
     }
 
     /// Takes over by which port packets come in.
     #[inline(always)]
     pub fn keep_port(&mut self, other: &Way) {
-        self.port = other.port.get();
+        self.tried_and_port = u64::from(other.port()) << 32;
     }
 
     /// Whether packets take it.
@@ -241,8 +241,7 @@ impl Way<u64> {
             link: self.link.into(),
             link_and_mtu: self.link_and_mtu.into(),
             renewed: self.renewed.into(),
-            tried: self.tried.into(),
-            port: self.port.into(),
+            tried_and_port: self.tried_and_port.into(),
         }
     }
 }
@@ -300,15 +299,15 @@ mod tests {
         for start in [1_000, u64::from(u32::MAX) - 90] {
             let way = learnt(start);
             let asked = |ticks| way.of_packet(2, 1500, HZ, Ticks(start + ticks));
-            for fresh in [0, 1, 79] {
+            for fresh in [0, 1, 119] {
                 assert_eq!(asked(fresh), Some(7));
             }
-            let through = (80..140).filter(|ticks| asked(*ticks).is_none());
-            assert!(through.eq([80, 90, 100, 110, 120, 130]));
-            assert_eq!(asked(140), None);
-            assert_eq!(asked(141), None);
-            way.learn(2, exit(false), HEADER, Ticks(start + 141));
-            assert_eq!(asked(142), Some(7));
+            let through = (120..150).filter(|ticks| asked(*ticks).is_none());
+            assert!(through.eq([120, 130, 140]));
+            assert_eq!(asked(150), None);
+            assert_eq!(asked(151), None);
+            way.learn(2, exit(false), HEADER, Ticks(start + 151));
+            assert_eq!(asked(152), Some(7));
         }
     }
 
@@ -317,8 +316,8 @@ mod tests {
         let way = learnt(1_000);
         let before = way.record();
         let asked = |at, length, ticks: u64| way.of_frame(at, length, HZ, Ticks(1_000 + ticks));
-        assert_eq!(asked(2, 1500, 79), Some(7));
-        for (at, length, ticks) in [(2, 1500, 80), (2, 1500, 140), (2, 1501, 1), (3, 1500, 1)] {
+        assert_eq!(asked(2, 1500, 119), Some(7));
+        for (at, length, ticks) in [(2, 1500, 120), (2, 1500, 150), (2, 1501, 1), (3, 1500, 1)] {
             assert_eq!(asked(at, length, ticks), None);
         }
         assert_eq!(way.record(), before);
@@ -345,6 +344,16 @@ mod tests {
         way.set_port(port_number(0x0007_0009));
         way.forget();
         assert_eq!(way.port(), 9);
+        // What is noted of packets that are sent through the stack is noted beside it.
+        assert_eq!(way.of_packet(2, 1500, HZ, Ticks(2_000)), None);
+        way.learn(2, exit(true), HEADER, Ticks(2_000));
+        assert_eq!(way.of_packet(2, 1500, HZ, Ticks(2_125)), None);
+        assert_eq!(way.of_packet(2, 1500, HZ, Ticks(2_126)), Some(7));
+        assert_eq!(way.port(), 9);
+        way.set_port(8);
+        assert_eq!(way.of_packet(2, 1500, HZ, Ticks(2_127)), Some(7));
+        assert_eq!(way.port(), 8);
+        way.set_port(9);
         let mut record = Way::NONE;
         record.keep_port(&way);
         assert_eq!(record.shared().port(), 9);

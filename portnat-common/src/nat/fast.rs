@@ -4,7 +4,7 @@
 //! The first packets of a flow take the host's routing, firewall, neighbours and MTU. Where one leaves
 //! the stack ([`arrive_outside`], [`arrive_inside`]) its way is learnt, and where others of its
 //! direction come in they take it ([`deliver`], [`send`]): with one hop less, and with the link header
-//! that the learnt one had. What is in any way unusual goes through the stack; and about once a second
+//! that the learnt one had. What is in any way unusual goes through the stack; and each second or two
 //! one packet of each direction does, so that what changes there takes hold.
 
 use crate::conntrack::{DEAD, State};

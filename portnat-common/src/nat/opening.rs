@@ -89,5 +89,5 @@ impl<A: Address> Opening<A> {
     }
 }
 
-const _: () = assert!(size_of::<Opening<crate::Ip4>>() == 2 * 16 + 136 + 36 + 7 * 4 + 3 * 8);
-const _: () = assert!(size_of::<Opening<crate::Ip6>>() == 2 * 40 + 136 + 36 + 7 * 4 + 3 * 8);
+const _: () = assert!(size_of::<Opening<crate::Ip4>>() == 2 * 16 + 128 + 36 + 7 * 4 + 3 * 8);
+const _: () = assert!(size_of::<Opening<crate::Ip6>>() == 2 * 40 + 128 + 36 + 7 * 4 + 3 * 8);

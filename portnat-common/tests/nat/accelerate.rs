@@ -10,7 +10,7 @@ use crate::fast::{INSIDE, Scene, V4_ENDS, V6_ENDS, hopped};
 use crate::fixtures::{ACK, SYN};
 use crate::support::packet::Carries::{Sctp, Tcp, Udp, UdpUnchecked};
 use crate::support::packet::{Packet, packet};
-use crate::support::world::{HZ, Hosts, TestFamily, World, World6};
+use crate::support::world::{DUE, HZ, Hosts, TestFamily, World, World6};
 
 /// What becomes of a frame that comes in by an interface.
 fn frame_comes<F: TestFamily>(
@@ -194,6 +194,12 @@ fn what_is_not_fresh_is_left_to_the_other_hooks() {
     };
     scene.world.pass_ticks(HZ - 1);
     assert!(goes());
+    // That a flow lives is noted by the other hooks as well.
+    scene.world.pass_ticks(1);
+    is_left(&scene, World::UPLINK, request.frame());
+    assert_eq!(scene.come_in(World::UPLINK, &request).0, Verdict::Deliver);
+    scene.world.pass_ticks(DUE - HZ - 1);
+    assert!(goes());
     scene.world.pass_ticks(1);
     for _ in 0..3 {
         is_left(&scene, World::UPLINK, request.frame());
@@ -216,12 +222,12 @@ fn a_container_that_does_not_take_frames_gets_none() {
     is_left(&scene, World::UPLINK, request.frame());
     let learn = |until| {
         scene.world.frames_until.set(until);
-        scene.world.pass_ticks(HZ + 1);
+        scene.world.pass_ticks(DUE);
         scene.through(Udp);
         frame_comes(&scene, World::UPLINK, request.frame()).0
     };
     let now = Tables::<V4>::now(&scene.world).0;
-    let soon = Ticks(now + HZ + 2);
+    let soon = Ticks(now + DUE + 1);
     assert_eq!(learn(soon), Some(Verdict::Deliver));
     assert_eq!(learn(soon), None);
 }

@@ -7,7 +7,7 @@ use portnat::datapath::FlowTable;
 use portnat::spec::Protocol;
 use portnat_common::checksum::checksum;
 use portnat_common::way::port_number;
-use portnat_common::{DropReason, Ip4, Ip6, Side};
+use portnat_common::{DropReason, Ip4, Ip6, Settings, Side};
 
 use crate::support::packet::Carries::{self, Tcp, Udp};
 use crate::support::packet::{Packet, packet};
@@ -26,8 +26,10 @@ pub(crate) const ENDS: [[&str; 3]; 2] = [
     ],
 ];
 
+/// A second is so long there that no way grows old while another program is loaded.
 pub(crate) fn host(ends: [&str; 3]) -> Host {
-    let mut host = Host::new();
+    let long = u64::from(portnat::net::ticks_per_second()) * 600;
+    let mut host = Host::with(64, Settings::new(long, (32768, 60999)));
     let any = if ends[1].starts_with('[') {
         "::"
     } else {

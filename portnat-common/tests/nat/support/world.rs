@@ -23,6 +23,9 @@ pub(crate) use families::TestFamily;
 /// Ticks a second.
 pub(crate) const HZ: u64 = 100;
 
+/// After so many ticks a way is old enough that a packet goes through the stack again.
+pub(crate) const DUE: u64 = HZ * 3 / 2;
+
 /// The entries of a table.
 type Entries<F> = BTreeMap<Tuple<<F as Family>::Address>, &'static Flow>;
 

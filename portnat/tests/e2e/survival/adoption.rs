@@ -147,7 +147,7 @@ fn a_flow_ends_without_a_daemon() {
         scene.place.inside(|| {
             let map = MapData::from_pin(pin).expect("is pinned");
             let map = aya::maps::Map::from_map_data(map).expect("a map");
-            let flows: HashMap<MapData, [u8; 16], [u8; 136]> = map.try_into().expect("flows");
+            let flows: HashMap<MapData, [u8; 16], [u8; 128]> = map.try_into().expect("flows");
             // A key begins with the source's and the destination's address, then come their ports.
             let port = 2000u16.to_ne_bytes();
             let mut keys = flows.keys().map(|key| key.expect("a key"));
