@@ -43,3 +43,37 @@ pub struct Attached {
     /// The program's name.
     pub program: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scripts rely on it: a field may come, none may go.
+    #[test]
+    fn the_fields_that_are_documented() {
+        let status = Status {
+            version: "0.1.0".to_owned(),
+            pid: 7,
+            namespace: "netns-1".to_owned(),
+            uplinks: vec!["eth0".to_owned()],
+            attached: vec![Attached {
+                interface: "eth0".to_owned(),
+                index: 2,
+                hook: "in".to_owned(),
+                program: "nat_in".to_owned(),
+            }],
+            xdp: "off".to_owned(),
+            ..Status::default()
+        };
+        let json = serde_json::to_string(&status).expect("JSON");
+        assert_eq!(
+            json,
+            r#"{"version":"0.1.0","pid":7,"namespace":"netns-1","persist":false,"#.to_owned()
+                + r#""uplinks":["eth0"],"bridges":[],"ipv6":false,"attached":[{"interface":"eth0","#
+                + r#""index":2,"hook":"in","program":"nat_in"}],"fast_path":false,"xdp":"off","#
+                + r#""frame_ports":[],"complaints":[]}"#
+        );
+        let read: Status = serde_json::from_str(&json).expect("our own JSON");
+        assert_eq!(read, status);
+    }
+}

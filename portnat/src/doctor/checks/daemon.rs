@@ -48,6 +48,14 @@ pub(super) fn answers(facts: &Facts) -> Vec<Finding> {
                 "restart portnat run; with --persist on its command line no connection is lost",
             ),
         ],
+        Daemon::Denied { socket } => vec![
+            Finding::new(
+                Severity::Warning,
+                format!("the socket {socket} is for root alone"),
+                "What portnat publishes is not known, so the checks of that were left out.",
+            )
+            .mended_by("sudo portnat doctor"),
+        ],
         Daemon::Nobody {
             runs: true, socket, ..
         } => vec![

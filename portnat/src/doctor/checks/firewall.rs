@@ -45,6 +45,18 @@ pub(super) fn is_read(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
+/// No rule is in the way, as far as they were read.
+pub(super) fn clear(facts: &Facts, summary: &str) -> Finding {
+    if facts.firewall.unread.is_empty() {
+        return Finding::ok(summary);
+    }
+    Finding::new(
+        Severity::Note,
+        format!("{summary}, as far as rules were read"),
+        "Some were not, as the check firewall says.",
+    )
+}
+
 fn are(names: &[&str]) -> String {
     let verb = if names.len() == 1 { "is" } else { "are" };
     format!("{} {verb}", names.join(" and "))

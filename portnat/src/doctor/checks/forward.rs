@@ -3,6 +3,7 @@
 //! The rules see translated packets: on their way in those of a client to the container's own address
 //! and port, on their way out those of the container. What they do with such packets is tried out.
 
+use super::firewall;
 use super::pieces::{self, Pieces};
 use super::recipes;
 use super::sysctls::list;
@@ -81,7 +82,10 @@ pub(super) fn passes(facts: &Facts) -> Vec<Finding> {
         }
     }
     if droppings.is_empty() {
-        return vec![Finding::ok("what is published and masqueraded passes")];
+        return vec![firewall::clear(
+            facts,
+            "what is published and masqueraded passes",
+        )];
     }
     let judged = droppings.into_iter().map(|one| judge(facts, one));
     judged.collect()

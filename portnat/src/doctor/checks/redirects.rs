@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use super::firewall;
 use super::pieces::{self, Pieces};
 use super::sysctls::list;
 use crate::doctor::rules::{Action, Hook, Outcome, Packet};
@@ -50,7 +51,10 @@ pub(super) fn conflicts(facts: &Facts) -> Vec<Finding> {
         }
     }
     if conflicts.is_empty() {
-        return vec![Finding::ok("no rule leads published ports elsewhere")];
+        return vec![firewall::clear(
+            facts,
+            "no rule leads published ports elsewhere",
+        )];
     }
     let judged = conflicts.iter().map(|conflict| judge(facts, conflict));
     judged.collect()

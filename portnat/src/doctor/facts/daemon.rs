@@ -18,6 +18,11 @@ pub(in crate::doctor) enum Daemon {
         /// Why.
         why: String,
     },
+    /// The socket is root's, which we are not.
+    Denied {
+        /// Where it is.
+        socket: String,
+    },
     /// None is at the socket.
     Nobody {
         /// Where one was looked for.
@@ -88,6 +93,9 @@ pub(super) async fn gather(at: &Where) -> Daemon {
             socket: at.socket.display().to_string(),
             runs: Singleton::is_taken(),
             pinned: Pins::new(&at.pin_dir, &namespace).are_there(),
+        },
+        Ok(Err(ClientError::Denied(socket))) => Daemon::Denied {
+            socket: socket.display().to_string(),
         },
         Ok(Err(error)) => Daemon::Fails {
             why: error.to_string(),

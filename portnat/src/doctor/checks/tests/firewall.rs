@@ -211,6 +211,15 @@ fn rules_that_were_not_read_are_said_to_be_so() {
         "the rules of nftables were not read: nft is not installed"
     );
     assert_eq!(finding.remedies, ["apt install nftables"]);
+    // Then nobody says that all is well with them.
+    for check in ["forward-rules", "nat-rules"] {
+        let (severity, finding) = one(&facts, check);
+        assert_eq!(severity, Severity::Note);
+        assert!(
+            finding.summary.ends_with("as far as rules were read"),
+            "{finding:?}"
+        );
+    }
 }
 
 #[test]

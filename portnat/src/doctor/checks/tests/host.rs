@@ -269,6 +269,10 @@ fn the_daemons_own_state_is_told() {
         why: "it is silent".to_owned(),
     };
     assert_eq!(one(&facts, "daemon").0, Severity::Fault);
+    facts.daemon = Daemon::Denied {
+        socket: "/run/portnat.sock".to_owned(),
+    };
+    assert_eq!(one(&facts, "daemon").1.remedies, ["sudo portnat doctor"]);
     for (runs, pinned, expected) in [
         (false, false, Severity::Note),
         (true, false, Severity::Warning),
