@@ -3,6 +3,8 @@
 //! The rules see translated packets: on their way in those of a client to the container's own address
 //! and port, on their way out those of the container. What they do with such packets is tried out.
 
+use std::collections::BTreeSet;
+
 use super::firewall;
 use super::pieces::{self, Pieces};
 use super::recipes;
@@ -13,7 +15,7 @@ use crate::net::Link;
 use crate::report::PortSides;
 
 /// How many commands are told of a finding.
-const MOST_REMEDIES: usize = 12;
+pub(super) const MOST_REMEDIES: usize = 12;
 
 /// What may be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,16 +97,13 @@ impl Dropping {
     /// Ports in a row become one.
     fn add(&mut self, trial: &Trial) {
         let ends = |one: &Trial| (one.way, one.packet.in_interface.clone());
-        for known in self
-            .trials
-            .iter_mut()
-            .filter(|one| ends(one) == ends(trial))
+        // They come in order: the last of its kind is its neighbour, or nobody is.
+        let mut from_last = self.trials.iter_mut().rev();
+        if let Some(known) = from_last.find(|one| ends(one) == ends(trial))
+            && let (Some(port), Some(next)) = (&mut known.port, &trial.port)
+            && pieces::join(port, next)
         {
-            if let (Some(port), Some(next)) = (&mut known.port, &trial.port)
-                && pieces::join(port, next)
-            {
-                return;
-            }
+            return;
         }
         self.trials.push(trial.clone());
     }
@@ -132,13 +131,7 @@ fn judge(facts: &Facts, dropping: Dropping) -> Finding {
         false => Severity::Warning,
     };
     let verb = if perhaps { "may drop" } else { "drops" };
-    let mut what: Vec<String> = Vec::new();
-    for trial in &trials {
-        let words = trial.words();
-        if !what.contains(&words) {
-            what.push(words);
-        }
-    }
+    let what = distinct(trials.iter().map(Trial::words));
     let words: Vec<_> = what.iter().map(String::as_str).collect();
     let summary = format!("{chain} {verb} {}", list(&words));
     let mut meaning = format!(
@@ -149,13 +142,11 @@ fn judge(facts: &Facts, dropping: Dropping) -> Finding {
         meaning += " Rules that are not understood here come before and may let it through.";
     }
     let mut finding = Finding::new(severity, summary, meaning);
-    for trial in &trials {
-        for remedy in recipes::let_pass(facts, hook, chain, trial) {
-            if !finding.remedies.contains(&remedy) {
-                finding.remedies.push(remedy);
-            }
-        }
-    }
+    finding.remedies = distinct(
+        trials
+            .iter()
+            .flat_map(|trial| recipes::let_pass(facts, hook, chain, trial)),
+    );
     if finding.remedies.len() > 1 {
         finding.meaning += " All of these commands are needed.";
     }
@@ -174,6 +165,12 @@ fn judge(facts: &Facts, dropping: Dropping) -> Finding {
         finding.remedies.push(recipes::RELOAD.to_owned());
     }
     finding
+}
+
+/// Each once, where it comes first.
+fn distinct(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    words.filter(|word| seen.insert(word.clone())).collect()
 }
 
 impl Trial {

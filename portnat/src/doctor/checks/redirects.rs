@@ -134,7 +134,8 @@ fn note(
         Some(one) => {
             one.whose.insert(whose);
             one.same &= same;
-            let joins = one.ports.iter_mut().any(|port| pieces::join(port, sides));
+            let last = one.ports.last_mut();
+            let joins = last.is_some_and(|port| pieces::join(port, sides));
             if !joins {
                 one.ports.push(sides.clone());
             }

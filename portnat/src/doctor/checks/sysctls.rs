@@ -186,22 +186,20 @@ pub(super) fn source_ports(facts: &Facts) -> Vec<Finding> {
         )];
     };
     let pool = PortPool::outside(local);
-    let is_reserved = |port: &u16| {
-        facts
-            .reserved
-            .iter()
-            .any(|(first, last)| (first..=last).contains(&port))
-    };
     let published = facts
         .daemon
         .report()
-        .map_or(&[][..], |report| &report.ports);
-    let is_published = |port: &u16| {
-        let mut ranges = published.iter().map(|port| &port.sides);
-        ranges.any(|sides| (sides.port..=sides.port_end).contains(port))
-    };
+        .map_or(&[][..], |report| &report.ports)
+        .iter()
+        .map(|port| (port.sides.port, port.sides.port_end));
+    let mut taken = vec![false; usize::from(u16::MAX) + 1];
+    for (first, last) in facts.reserved.iter().copied().chain(published) {
+        if let Some(range) = taken.get_mut(usize::from(first)..=usize::from(last)) {
+            range.fill(true);
+        }
+    }
     let free = (0..=u16::MAX)
-        .filter(|port| pool.contains(*port) && !is_reserved(port) && !is_published(port))
+        .filter(|port| pool.contains(*port) && !taken[usize::from(*port)])
         .count();
     let (first, last) = local;
     let remedy = "sysctl -w net.ipv4.ip_local_port_range='32768 60999'";

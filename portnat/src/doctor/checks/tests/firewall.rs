@@ -1,6 +1,7 @@
 //! Rules of firewalls.
 
 use super::*;
+use crate::doctor::checks::forward::MOST_REMEDIES;
 use crate::doctor::facts::Unread;
 use crate::doctor::rules::{Family, Ruleset, Tool, read_iptables};
 
@@ -231,4 +232,23 @@ fn bridged_packets_matter_where_there_are_rules() {
     let (severity, finding) = one(&facts, "firewall");
     assert_eq!(severity, Severity::Note);
     assert_eq!(finding.summary, "bridge-nf-call-iptables is on");
+}
+
+/// A look at each with each would take minutes.
+#[test]
+fn as_many_ports_as_there_are_are_judged_at_once() {
+    let mut facts = with(POLICY);
+    // Every other one, so that none are in a row.
+    let every_other = (1000..61_000).step_by(2);
+    answers(&mut facts).report.ports = every_other
+        .map(|port| published(port, port, port))
+        .collect();
+    facts.firewall.rules.chains.extend(iptables(DOCKER).chains);
+    let findings = found(&facts, "forward-rules");
+    assert_eq!(findings.len(), 2, "the policy, and Docker");
+    for finding in findings {
+        assert_eq!(finding.remedies.len(), MOST_REMEDIES + 1);
+        let last = finding.remedies.last().expect("one");
+        assert!(last.ends_with("more like these"), "{last}");
+    }
 }
