@@ -12,6 +12,7 @@ mod memory;
 mod ports;
 mod refusals;
 mod reload;
+mod status;
 mod tell;
 
 use std::collections::BTreeMap;

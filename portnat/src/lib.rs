@@ -6,6 +6,7 @@
 //!   it has to tell.
 //! - [`config`]: the config file. [`control`]: the socket by which the commands ask the daemon.
 //!   [`flows`]: flows as they are told there.
+//! - [`doctor`]: `portnat doctor`, which looks at all of the host that published ports depend on.
 //! - [`spec`]: Docker's `-p` grammar. [`model`]: what should be, as pure functions.
 //! - [`net`]: netlink, sysctls and sockets. [`datapath`]: programs and maps, the only room that
 //!   knows aya.
@@ -16,6 +17,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod datapath;
+pub mod doctor;
 pub mod flows;
 pub mod lab;
 pub mod model;

@@ -14,7 +14,7 @@ use crate::model::{Origin, PublishedPort};
 
 /// The published ports, what came through each, and what was dropped. Its fields are those of the
 /// JSON, see `docs/api.md`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The published ports.
     pub ports: Vec<PortReport>,

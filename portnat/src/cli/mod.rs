@@ -4,11 +4,12 @@ mod admission;
 mod cleanup;
 mod completions;
 mod demo;
+mod doctor;
 mod flows;
 mod ls;
 mod man;
 mod port;
-mod privileges;
+pub(crate) mod privileges;
 mod publish;
 mod publishing;
 mod reload;
@@ -34,7 +35,8 @@ use crate::spec::SpecError;
 const EXIT_CODES: &str = "Exit codes:
   0    it is done
   1    it cannot be done here and now: the host does not let it, no portnat answers, or what is
-       meant is not there (unpublish and port); one line on standard error says why
+       meant is not there (unpublish and port); one line on standard error says why. Or doctor
+       has found a warning or a fault
   2    the command line or the config file makes no sense
   130  the demo was interrupted";
 
@@ -60,6 +62,7 @@ enum Command {
     Flows(flows::Args),
     Stats(stats::Args),
     Reload(reload::Args),
+    Doctor(doctor::Args),
     Cleanup(cleanup::Args),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Flows(args) => flows::run(args),
         Command::Stats(args) => stats::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),

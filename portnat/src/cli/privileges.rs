@@ -6,13 +6,13 @@ use anyhow::{bail, ensure};
 use nix::sys::utsname::uname;
 
 /// The oldest kernel whose verifier and helpers the programs fit.
-const OLDEST: (u32, u32) = (5, 10);
+pub(crate) const OLDEST: (u32, u32) = (5, 10);
 
 /// CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF as numbers of capabilities(7).
-const NET_ADMIN: u32 = 12;
-const SYS_ADMIN: u32 = 21;
-const PERFMON: u32 = 38;
-const BPF: u32 = 39;
+pub(crate) const NET_ADMIN: u32 = 12;
+pub(crate) const SYS_ADMIN: u32 = 21;
+pub(crate) const PERFMON: u32 = 38;
+pub(crate) const BPF: u32 = 39;
 
 /// Checks privileges and kernel.
 ///
@@ -39,7 +39,7 @@ pub(super) fn check() -> anyhow::Result<()> {
 }
 
 /// The mask of that name in a `/proc/PID/status`.
-pub(super) fn mask(status: &str, name: &str) -> u64 {
+pub(crate) fn mask(status: &str, name: &str) -> u64 {
     status
         .lines()
         .find_map(|line| line.strip_prefix(name))
@@ -48,7 +48,7 @@ pub(super) fn mask(status: &str, name: &str) -> u64 {
 }
 
 /// Major and minor version in a kernel's release.
-fn version(release: &str) -> Option<(u32, u32)> {
+pub(crate) fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }

@@ -17,7 +17,8 @@ use tokio::time::timeout;
 
 use super::query::{Query, selector};
 use super::{
-    Ended, Problem, PublishRequest, PublishedPorts, Reloaded, Stats, UnpublishedPorts, plain,
+    Ended, Problem, PublishRequest, PublishedPorts, Reloaded, Stats, Status, UnpublishedPorts,
+    plain,
 };
 use crate::flows::{FlowFilter, FlowList, PortFilter};
 use crate::report::Report;
@@ -112,6 +113,14 @@ impl Client {
     /// There is no answer, or a refusal.
     pub fn stats(&self) -> Result<Stats, ClientError> {
         self.read(&self.ask(Method::GET, "/v1/stats")?)
+    }
+
+    /// What the daemon is like.
+    ///
+    /// # Errors
+    /// There is no answer, or a refusal.
+    pub fn status(&self) -> Result<Status, ClientError> {
+        self.read(&self.ask(Method::GET, "/v1/status")?)
     }
 
     /// Publishes ports of a target, all of them or none.

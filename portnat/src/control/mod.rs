@@ -14,6 +14,7 @@ mod routes;
 mod server;
 mod socket;
 mod stats;
+mod status;
 mod survey;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub use client::{Client, ClientError};
 pub use server::Server;
 pub use socket::{Socket, SocketError};
 pub use stats::{FlowStats, Stats};
+pub use status::{Attached, Status};
 
 use crate::datapath::{DatapathError, FlowReader, PortTotals};
 use crate::model::{Origin, PublishedPort};
@@ -54,6 +56,8 @@ pub enum Request {
     ),
     /// To publish some no more.
     Unpublish(Selector, oneshot::Sender<Result<Unpublishing, ChangeError>>),
+    /// What it is like, without a look at the tables.
+    Status(oneshot::Sender<Status>),
     /// To read the config anew.
     Reload(oneshot::Sender<Result<Reloading, ChangeError>>),
 }

@@ -2,6 +2,7 @@
 
 mod change;
 mod stats;
+mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,11 +77,12 @@ pub(super) async fn answer(
     let allowed = match request.uri().path() {
         "/v1/ports" => "GET, POST, DELETE",
         "/v1/flows" => "GET, DELETE",
-        "/v1/stats" => "GET",
+        "/v1/stats" | "/v1/status" => "GET",
         "/v1/reload" => "POST",
         path => {
             let words = format!(
-                "there is no {path}: there are /v1/ports, /v1/flows, /v1/stats and /v1/reload"
+                "there is no {path}: there are /v1/ports, /v1/flows, /v1/stats, /v1/status and \
+                 /v1/reload"
             );
             return refusal(StatusCode::NOT_FOUND, words);
         }
@@ -99,6 +101,7 @@ pub(super) async fn answer(
         (&Method::GET, "/v1/flows") => desk.flows(query).await,
         (&Method::DELETE, "/v1/flows") => desk.flush(query).await,
         (&Method::GET, "/v1/stats") => desk.stats(query).await,
+        (&Method::GET, "/v1/status") => desk.status(query).await,
         (&Method::POST, "/v1/reload") => desk.reload(query).await,
         (method, path) => {
             let words = format!("{path} knows no {method}, only {allowed}");

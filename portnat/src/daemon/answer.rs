@@ -17,6 +17,7 @@ impl Daemon {
             Request::Unpublish(selector, answer) => {
                 answer.send(self.unpublish(&selector).await).is_ok()
             }
+            Request::Status(answer) => answer.send(self.status().await).is_ok(),
             Request::Reload(answer) => answer.send(self.reload().await).is_ok(),
         };
         if !heard {

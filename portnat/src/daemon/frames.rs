@@ -49,6 +49,11 @@ impl Receivers {
         }
     }
 
+    /// How frames come to be seen.
+    pub(super) fn mode(&self) -> XdpMode {
+        self.mode
+    }
+
     /// Looks at the host as it is now.
     pub(super) fn see(&mut self, host: &Snapshot) {
         let ends = host

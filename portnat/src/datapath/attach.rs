@@ -23,7 +23,7 @@ use crate::model::{Interface, Role};
 use crate::net::LinkLayer;
 
 /// Where a clsact filter of ours lies: "pn" as a number, behind most others.
-const PRIORITY: u16 = 0x706e;
+pub(super) const PRIORITY: u16 = 0x706e;
 const HANDLE: TcHandle = TcHandle::new(0, 1);
 
 /// How programs are attached.
@@ -73,7 +73,7 @@ impl Hook {
         }
     }
 
-    const fn attach_type(self) -> TcAttachType {
+    pub(super) const fn attach_type(self) -> TcAttachType {
         match self {
             Hook::Ingress => TcAttachType::Ingress,
             Hook::Egress => TcAttachType::Egress,

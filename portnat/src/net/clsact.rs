@@ -40,7 +40,7 @@ pub async fn remove_clsact(handle: &Handle, index: u32) -> Result<(), NetError> 
 }
 
 /// Whether the kernel says that there is no such interface or discipline.
-fn is_gone(error: &rtnetlink::Error) -> bool {
+pub(super) fn is_gone(error: &rtnetlink::Error) -> bool {
     let rtnetlink::Error::NetlinkError(answer) = error else {
         return false;
     };

@@ -8,6 +8,9 @@
 //! | when any of that changes, queueing disciplines aside | [`Watcher`] |
 //! | let a link forward, and undo it | [`Sysctls`] |
 //! | which devices take frames of which the host has made no packets | [`frame_takers()`] |
+//! | read any sysctl | [`sysctl()`] |
+//! | which clsact filters an interface has | [`filters()`] |
+//! | who has ports of the host | [`holders()`] |
 //! | switch GRO on at a container's end of its link, and off again | [`FarEnd`], [`Feature`] |
 //! | keep host ports from everyone else | [`Reserver`] |
 //! | tell this namespace from all others | [`namespace_name()`] |
@@ -20,6 +23,7 @@ mod dump;
 mod error;
 mod ethtool;
 mod far_end;
+mod filters;
 mod frames;
 mod link;
 mod namespace;
@@ -35,14 +39,15 @@ pub use dump::snapshot;
 pub use error::NetError;
 pub use ethtool::Feature;
 pub use far_end::FarEnd;
+pub use filters::{Filter, filters};
 pub use frames::frame_takers;
 pub use link::{Address, Link, LinkKind, LinkLayer, Scope};
 pub use namespace::namespace_name;
 pub use reserve::{
     Choice, Guard, GuardError, Holder, MOST_SOCKETS, Owner, PortRange, Reservation, ReserveError,
-    Reserver, Tenure,
+    Reserver, Tenure, holders,
 };
 pub use single::Singleton;
 pub use snapshot::Snapshot;
-pub use sysctl::{Sysctls, has_ipv6, local_port_range, local_reserved_ports};
+pub use sysctl::{Sysctls, has_ipv6, local_port_range, local_reserved_ports, sysctl};
 pub use watch::Watcher;

@@ -1,5 +1,6 @@
 //! One portnat to a network namespace.
 
+use std::fs;
 use std::io;
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -29,6 +30,15 @@ impl Singleton {
     /// [`NetError::AlreadyRunning`] if another portnat has it.
     pub fn acquire() -> Result<Self, NetError> {
         Self::named(NAME)
+    }
+
+    /// Whether somebody has the calling thread's network namespace.
+    #[must_use]
+    pub fn is_taken() -> bool {
+        let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+        sockets
+            .lines()
+            .any(|line| line.ends_with(&format!(" @{NAME}")))
     }
 
     fn named(name: &str) -> Result<Self, NetError> {

@@ -21,6 +21,7 @@
 //! - [`fragments`]: datagrams in fragments, of which some do not come.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`survival`]: unless it is to go on. [`demo`]: the same of the demo.
 //! - [`admission`]: who may come in. [`networks`]: who reaches containers by their own addresses.
+//! - [`doctor`]: what keeps ports from working is found and told.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
 //!
 //! Underneath, [`daemon`] runs the binary, [`picture`] compares a namespace before and after,
@@ -34,6 +35,7 @@ mod beside_docker;
 mod control;
 mod daemon;
 mod demo;
+mod doctor;
 mod fast_path;
 mod firewall;
 mod flood;

@@ -15,7 +15,7 @@ const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 const HOST_ELSEWHERE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 /// Connects a second client, at [`ELSEWHERE`], by the host's link `eth1`.
-fn connect_elsewhere(lab: &Lab) -> Namespace {
+pub(crate) fn connect_elsewhere(lab: &Lab) -> Namespace {
     let client = Namespace::new().expect("a namespace");
     let (here, there) = (lab.host.links(), client.links());
     there

@@ -113,13 +113,14 @@ fn accelerated(table: &str) -> u64 {
 }
 
 /// A process in a namespace, as a container has one. It goes with what is returned.
-fn process_in(namespace: &Namespace) -> Daemon {
+pub(crate) fn process_in(namespace: &Namespace) -> Daemon {
     let mut command: Command = namespace.command("sleep");
     command.arg("600");
     Daemon::spawn(command)
 }
 
-fn set(namespace: &Namespace, device: &str, feature: Feature, on: bool) {
+/// Switches a feature of a device on or off.
+pub(crate) fn set(namespace: &Namespace, device: &str, feature: Feature, on: bool) {
     let device = CString::new(device).expect("a name");
     namespace
         .run(|| feature.set(&device, on))

@@ -63,6 +63,7 @@ fn run_suite(suite: Suite, arguments: &[String]) -> Result<()> {
     if suite == Suite::E2e {
         // What portnat is compared with, and gets along with, on a host.
         apt::require("nft", "nftables")?;
+        apt::require("iptables", "iptables")?;
         // Who listens on a bridge changes what the bridge sees.
         apt::require("tcpdump", "tcpdump")?;
     }

@@ -77,7 +77,7 @@ async fn what_is_not_there() {
     assert_eq!(heard.status, 404);
     assert_eq!(
         heard.error(),
-        "there is no /v1/flow: there are /v1/ports, /v1/flows, /v1/stats and /v1/reload"
+        "there is no /v1/flow: there are /v1/ports, /v1/flows, /v1/stats, /v1/status and /v1/reload"
     );
     for (request, allowed) in [
         ("POST /v1/flows", "GET, DELETE"),

@@ -110,7 +110,7 @@ impl fmt::Display for Owner {
 ///
 /// # Errors
 /// The kernel does not list its sockets. Of a protocol that it has no sockets of nobody has a port.
-pub(super) fn holders(ports: &PortRange) -> io::Result<Vec<Holder>> {
+pub fn holders(ports: &PortRange) -> io::Result<Vec<Holder>> {
     let mut found = Vec::new();
     // A socket of IPv6 can have a port of IPv4 too, but not the other way round.
     let families: &[u8] = match ports.address.is_ipv4() {

@@ -26,8 +26,7 @@ use tracing::{info, warn};
 pub use error::ReserveError;
 pub use guard::{Guard, GuardError};
 use guard::{Guarded, Post};
-use holders::holders;
-pub use holders::{Holder, Owner, Tenure};
+pub use holders::{Holder, Owner, Tenure, holders};
 pub use range::PortRange;
 
 use super::error::reason;

@@ -4,10 +4,12 @@ mod conf;
 mod conntrack;
 mod forwarding;
 mod ipv6;
+mod look;
 mod loopback;
 mod port_range;
 mod record;
 mod reserved_ports;
+mod reverse_path;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -22,6 +24,7 @@ use super::NetError;
 use super::error::reason;
 use conf::Conf;
 pub use ipv6::has_ipv6;
+pub use look::sysctl;
 pub use port_range::local_port_range;
 use record::Record;
 pub(super) use reserved_ports::ReservedPorts;
@@ -80,6 +83,22 @@ impl Sysctls {
     #[must_use]
     pub fn new() -> Self {
         Self::under(Path::new(ROOT))
+    }
+
+    /// Nothing is changed yet, and what will be stays so until the machine is booted again.
+    #[must_use]
+    pub fn until_boot() -> Self {
+        let mut sysctls = Self::new();
+        sysctls.stay = true;
+        sysctls
+    }
+
+    /// What was changed, as `net.ipv4.conf.eth0.forwarding = 1 (was 0)`.
+    pub fn changes(&self) -> impl Iterator<Item = String> {
+        self.changed.iter().map(|changed| {
+            let key = changed.conf.key();
+            format!("{key} = {} (was {})", changed.set, changed.previous)
+        })
     }
 
     fn under(root: &Path) -> Self {
@@ -144,12 +163,16 @@ impl Sysctls {
             self.write_down()?;
             return Err(failed(cause));
         }
-        let until = if self.stay {
-            "until `portnat cleanup`"
-        } else {
-            "restored at exit"
-        };
-        tracing::info!("set {key} = {value} (was {previous}), {until}");
+        match (self.stay, &self.record) {
+            (false, _) => {
+                tracing::info!("set {key} = {value} (was {previous}), restored at exit");
+            }
+            (true, Some(_)) => {
+                tracing::info!("set {key} = {value} (was {previous}), until `portnat cleanup`");
+            }
+            // Whoever asked for that says it.
+            (true, None) => tracing::debug!("set {key} = {value} (was {previous})"),
+        }
         Ok(())
     }
 

@@ -1,0 +1,63 @@
+//! Whether the firewall's rules could be read, and whether bridged packets meet them.
+
+use super::daemon::number;
+use crate::doctor::{Facts, Finding, Severity};
+
+pub(super) fn is_read(facts: &Facts) -> Vec<Finding> {
+    let firewall = &facts.firewall;
+    let mut findings: Vec<_> = firewall
+        .unread
+        .iter()
+        .map(|unread| {
+            let finding = Finding::new(
+                Severity::Note,
+                format!("{} were not read: {}", unread.what, unread.why),
+                "So it is not known whether they drop what is published, or lead it elsewhere.",
+            );
+            match unread.package {
+                Some(package) => finding.mended_by(format!("apt install {package}")),
+                None => finding,
+            }
+        })
+        .collect();
+    if findings.is_empty() {
+        let chains = &firewall.rules.chains;
+        let rules = chains.iter().map(|chain| chain.rules.len()).sum();
+        findings.push(Finding::ok(format!("{} read", number(rules, "rule"))));
+    }
+    let bridged: Vec<_> = ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"]
+        .into_iter()
+        .filter(|name| facts.sysctls.number(&format!("net/bridge/{name}")) == Some(1))
+        .collect();
+    let has_rules = firewall.rules.has_chain(|chain| chain.base.is_some());
+    if has_rules && !bridged.is_empty() {
+        let mut finding = Finding::new(
+            Severity::Note,
+            format!("{} on", are(&bridged)),
+            "Packets between containers of one bridge meet the host's forward rules too. Docker \
+             sets it for its own rules; portnat works with it and without.",
+        );
+        for name in bridged {
+            finding = finding.mended_by(format!("sysctl -w net.bridge.{name}=0"));
+        }
+        findings.push(finding);
+    }
+    findings
+}
+
+/// No rule is in the way, as far as they were read.
+pub(super) fn clear(facts: &Facts, summary: &str) -> Finding {
+    if facts.firewall.unread.is_empty() {
+        return Finding::ok(summary);
+    }
+    Finding::new(
+        Severity::Note,
+        format!("{summary}, as far as rules were read"),
+        "Some were not, as the check firewall says.",
+    )
+}
+
+fn are(names: &[&str]) -> String {
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", names.join(" and "))
+}
