@@ -5,6 +5,7 @@ mod adopt;
 mod answer;
 mod change;
 pub mod cleanup;
+mod commands;
 mod ending;
 mod follow;
 mod frames;
@@ -38,6 +39,7 @@ use crate::net::{
 use crate::report::Report;
 use crate::spec::PublishSpec;
 use adopt::Adoption;
+use commands::Commands;
 use ending::Ending;
 use frames::Receivers;
 use ports::PortHolder;
@@ -105,6 +107,8 @@ pub struct Daemon {
     admission: AdmissionRules,
     /// What gives and holds the host's ports.
     holder: PortHolder,
+    /// Where it is written down what commands have published.
+    commands: Commands,
     options: Options,
     datapath: Datapath,
     sysctls: Sysctls,
@@ -155,9 +159,15 @@ impl Daemon {
         let options = Options::new(&config);
         let mut adoption = Adoption::find(&config)?;
         let sysctls = adopt::sysctls(&config)?;
-        let mut intent = config.intent;
+        let commands = Commands::new(&config)?;
+        let kept = match adoption.was_there {
+            true => commands.left(),
+            false => Vec::new(),
+        };
+        let mut intent = config.intent.clone();
         intent.fast = options.is_fast();
-        let (mut holder, mut ledger) = PortHolder::new(local_ports, config.state, config.force);
+        let (mut holder, mut ledger) =
+            PortHolder::new(local_ports, config.state.clone(), config.force);
         let left = adoption.ports();
         let number = left.len();
         ledger.take_over(left, adoption.last_id());
@@ -165,9 +175,10 @@ impl Daemon {
             (&config.publish, Origin::Run),
             (&config.config_publish, Origin::Config),
         ] {
-            ledger.publish(specs, origin, &holder.source()?)?;
+            ledger.publish(specs, origin, &holder.source_but(&kept)?)?;
             holder.remember(&ledger, specs);
         }
+        commands::restore(&mut ledger, kept, &holder.source()?, &config, &host);
         let same = number - ledger.end_taking_over().len();
         intent.published = ledger.ports();
         config.admission.check(&intent.published)?;
@@ -192,6 +203,7 @@ impl Daemon {
             ledger,
             admission: config.admission,
             holder,
+            commands,
             options,
             datapath,
             sysctls,
@@ -232,6 +244,7 @@ impl Daemon {
             bail!(complaint);
         }
         self.settle(same)?;
+        self.commands.write(&self.ledger);
         if trace {
             tokio::spawn(self.datapath.messages()?);
         }
@@ -292,6 +305,7 @@ impl Daemon {
         self.unpin();
         self.remove_qdiscs(detached.qdiscs).await;
         self.restore_far_ends().await;
+        self.forget_commands();
         if let Err(error) = self.sysctls.restore() {
             warn!("{error}");
         }

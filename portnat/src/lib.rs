@@ -10,6 +10,7 @@
 //! - [`spec`]: Docker's `-p` grammar. [`model`]: what should be, as pure functions.
 //! - [`net`]: netlink, sysctls and sockets. [`datapath`]: programs and maps, the only room that
 //!   knows aya.
+//! - `written`: small files in which a portnat writes down what the next one has to know.
 //! - [`lab`]: hosts made out of network namespaces, for the demo and the tests.
 
 pub mod cli;
@@ -24,3 +25,4 @@ pub mod model;
 pub mod net;
 pub mod report;
 pub mod spec;
+mod written;

@@ -70,10 +70,16 @@ impl Adoption {
     }
 }
 
-/// Where changed sysctls are written down: beside the control socket.
-pub(super) fn record_path(socket: &Path) -> Result<PathBuf, NetError> {
+/// Where something is written down for the next portnat of this network namespace: beside the control
+/// socket.
+pub(super) fn written_beside(socket: &Path, what: &str) -> Result<PathBuf, NetError> {
     let directory = socket.parent().unwrap_or(Path::new("."));
-    Ok(directory.join(format!("{}-sysctls", namespace_name()?)))
+    Ok(directory.join(format!("{}-{what}", namespace_name()?)))
+}
+
+/// Where changed sysctls are.
+pub(super) fn record_path(socket: &Path) -> Result<PathBuf, NetError> {
+    written_beside(socket, "sysctls")
 }
 
 /// The sysctls, with what a portnat before this one has changed.

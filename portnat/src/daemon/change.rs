@@ -78,6 +78,7 @@ impl Daemon {
         match self.apply(host, intent, options).await {
             Ok(complaints) => {
                 self.ledger = next;
+                self.commands.write(&self.ledger);
                 // The guard of large ranges may have been loaded for it.
                 memory::give_back();
                 Ok(self.complain(complaints))

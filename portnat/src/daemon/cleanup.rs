@@ -5,9 +5,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::adopt::record_path;
+use super::adopt::{record_path, written_beside};
+use super::commands;
 use crate::datapath::{Leftovers, Pins};
 use crate::net::{Singleton, Sysctls, namespace_name, remove_clsact};
+use crate::written;
 
 /// What was taken away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub async fn clean_up(pin_dir: &Path, socket: &Path) -> anyhow::Result<Removed> 
             remove_clsact(&handle, index).await?;
         }
     }
+    let published = written_beside(socket, commands::FILE)?;
+    written::remove(&published).with_context(|| format!("removing {}", published.display()))?;
     let mut sysctls = Sysctls::recorded(&record_path(socket)?, false)?;
     let changed = sysctls.count();
     sysctls.restore()?;

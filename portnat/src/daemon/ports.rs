@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::datapath::BindHook;
-use crate::model::{HostPorts, Ledger, Source, Sticky};
+use crate::model::{HostPorts, Kept, Ledger, Source, Sticky};
 use crate::net::{Guard, NetError, Reserver, has_ipv6, local_reserved_ports};
 use crate::spec::PublishSpec;
 
@@ -44,6 +44,15 @@ impl PortHolder {
             },
             reserve: Box::new(|ports, choice| self.reserver.reserve(ports, choice, self.force)),
         })
+    }
+
+    /// The same, where ephemeral ports are none of these.
+    pub(super) fn source_but(&self, kept: &[Kept]) -> Result<Source<'_>, NetError> {
+        let mut source = self.source()?;
+        let rows = kept.iter().flat_map(|kept| &kept.ports);
+        let rows = rows.map(|(_, row, _)| (row.first().get(), row.last().get()));
+        source.ports.reserved.extend(rows);
+        Ok(source)
     }
 
     /// Keeps in mind which ephemeral ports these specs have.

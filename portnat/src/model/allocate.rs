@@ -104,6 +104,14 @@ impl Allocator {
     }
 }
 
+/// Who has chosen a spec's ports of the host.
+pub(super) fn choice(spec: &PublishSpec) -> Choice {
+    match spec.host_ports {
+        Some(_) if spec.pool().is_none() => Choice::Theirs,
+        _ => Choice::Ours,
+    }
+}
+
 /// What comes first when ports are given. An IPv4 target leaves IPv6 to others that name the port.
 fn rank(spec: &PublishSpec) -> (u8, bool, Ports, Protocol, Option<Ports>) {
     let (choice, yields) = match spec.host_ports {
@@ -303,10 +311,7 @@ impl<R> Round<'_, R> {
     ) -> Result<(), ReserveError> {
         let spec = &self.specs[number];
         let target = SocketAddr::new(spec.target, container.get());
-        let choice = match spec.host_ports {
-            Some(_) if spec.pool().is_none() => Choice::Theirs,
-            _ => Choice::Ours,
-        };
+        let choice = choice(spec);
         let mut given = Vec::new();
         for address in addresses.iter().copied() {
             let wanted = PortRange {

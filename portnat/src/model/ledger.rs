@@ -4,6 +4,8 @@
 //! nothing was given away, and what fails leaves no trace. Copies share what holds the ports, which
 //! are free again when the last of them is gone, and the ids that were given.
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::iter::from_fn;
 use std::mem::take;
@@ -17,6 +19,8 @@ use super::allocate::{Allocator, HostPorts, PublishError};
 use super::published::PublishedPort;
 use crate::net::{Choice, PortRange, Reservation, ReserveError};
 use crate::spec::{Ports, Protocol, PublishSpec};
+
+pub use kept::Kept;
 
 /// On whose word a port is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -278,10 +282,7 @@ impl Ledger {
                 origin,
                 held,
             };
-            for port in &mut publication.ports {
-                let left = self.left.remove(&sides(port));
-                port.id = left.unwrap_or_else(|| self.next_id());
-            }
+            self.give_ids(&mut publication);
             change.asked.push((publication, true));
         }
 
@@ -316,6 +317,13 @@ impl Ledger {
             }
         }
         found
+    }
+
+    fn give_ids(&mut self, publication: &mut Publication) {
+        for port in &mut publication.ports {
+            let left = self.left.remove(&sides(port));
+            port.id = left.unwrap_or_else(|| self.next_id());
+        }
     }
 
     fn next_id(&self) -> u32 {

@@ -29,7 +29,7 @@ pub use admission::{Admission, AdmissionError, AdmissionRule, AdmissionRules, Ra
 pub use allocate::{Allocated, Allocator, HostPorts, PublishError};
 pub use fast_path::FastPath;
 pub use interfaces::Interfaces;
-pub use ledger::{Change, Ledger, Origin, Publication, Source};
+pub use ledger::{Change, Kept, Ledger, Origin, Publication, Source};
 pub use mark::Mark;
 pub use network::{Network, NetworkMode};
 pub use published::PublishedPort;

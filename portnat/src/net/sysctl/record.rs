@@ -1,8 +1,7 @@
 //! What was changed, written down: who is killed puts nothing back, and the next one has to know.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::net::if_::if_nametoindex;
@@ -10,9 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conf::Conf;
 use super::{Changed, HostWide, NetError, ROOT, Sysctls, open};
-
-/// Where the kernel names this run of it.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+use crate::written;
 
 /// The file's content.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,11 +39,9 @@ pub(super) struct Record {
 
 impl Record {
     fn new(path: &Path) -> Self {
-        // Without /proc there is no sysctl either.
-        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
         Record {
             path: path.to_owned(),
-            boot: boot.trim_end().to_owned(),
+            boot: written::boot_id(),
         }
     }
 
@@ -57,10 +52,7 @@ impl Record {
             cause,
         };
         if changed.is_empty() {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-                _ => Ok(()),
-            };
+            return written::remove(&self.path).map_err(failed);
         }
         let changed = changed.iter().map(|changed| Entry {
             conf: changed.conf.clone(),
@@ -73,7 +65,7 @@ impl Record {
             boot: self.boot.clone(),
             changed: changed.collect(),
         };
-        replace(&self.path, &written).map_err(failed)
+        written::replace(&self.path, &written).map_err(failed)
     }
 
     /// What a portnat before this one has written down since the machine was booted.
@@ -82,16 +74,9 @@ impl Record {
             path: self.path.clone(),
             cause,
         };
-        let text = match fs::read(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            text => text.map_err(failed)?,
-        };
-        let written: Written =
-            serde_json::from_slice(&text).map_err(|error| failed(error.into()))?;
-        if written.boot != self.boot {
-            return Ok(Vec::new());
-        }
-        Ok(written.changed)
+        let written = written::read::<Written>(&self.path).map_err(failed)?;
+        let written = written.filter(|written| written.boot == self.boot);
+        Ok(written.map_or_else(Vec::new, |written| written.changed))
     }
 }
 
@@ -171,17 +156,4 @@ impl Sysctls {
 /// The index of the link that a sysctl belongs to.
 fn index(conf: &Conf) -> Option<u32> {
     if_nametoindex(conf.interface()?).ok()
-}
-
-/// Writes a file anew: who reads it meanwhile, or after we are killed, finds the old one or the new.
-fn replace(path: &Path, written: &Written) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(&serde_json::to_vec(written)?)?;
-    fs::rename(new, path)
 }

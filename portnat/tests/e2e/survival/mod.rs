@@ -2,6 +2,7 @@
 
 mod adoption;
 mod cleanup;
+mod commands;
 mod place;
 mod talk;
 mod upgrade;

@@ -56,11 +56,7 @@ impl Place {
 
     /// Where changed sysctls are written down, if they are.
     pub(super) fn records(&self) -> Vec<PathBuf> {
-        let files = fs::read_dir(self.folder.path()).expect("is there");
-        let paths = files.map(|file| file.expect("a name").path());
-        paths
-            .filter(|path| path.to_string_lossy().ends_with("-sysctls"))
-            .collect()
+        self.written("-sysctls")
     }
 
     /// Runs something where the file system is seen.
@@ -127,16 +123,33 @@ impl Place {
         }
     }
 
-    /// The row of a port in what the running daemon tells.
+    /// Runs another command of portnat, about the running daemon, which has to work; returns what it
+    /// prints.
     #[track_caller]
-    pub(super) fn row(&self, port: &str) -> Row {
+    pub(super) fn told(&self, arguments: &[&str]) -> String {
         let told = std::process::Command::new(PORTNAT)
-            .arg("ls")
+            .args(arguments)
             .arg("--socket")
             .arg(self.socket())
             .output()
             .expect("it starts");
-        row(&String::from_utf8(told.stdout).expect("text"), port)
+        assert!(told.status.success(), "{arguments:?}: {told:#?}");
+        String::from_utf8(told.stdout).expect("text")
+    }
+
+    /// What is written down beside the control socket under a name that ends so.
+    pub(super) fn written(&self, end: &str) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.folder.path()).expect("is there");
+        let paths = files.map(|file| file.expect("a name").path());
+        paths
+            .filter(|path| path.to_string_lossy().ends_with(end))
+            .collect()
+    }
+
+    /// The row of a port in what the running daemon tells.
+    #[track_caller]
+    pub(super) fn row(&self, port: &str) -> Row {
+        row(&self.told(&["ls"]), port)
     }
 }
 

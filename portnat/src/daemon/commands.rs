@@ -1,0 +1,124 @@
+//! What commands have published outlives the daemon with `--persist`, as all else does: it is written
+//! down for the next one, which nobody else tells of it.
+
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::adopt::written_beside;
+use super::{Config, Daemon};
+use crate::model::{Intent, Kept, Ledger, PublishedPort, Source};
+use crate::net::{NetError, Snapshot};
+use crate::written;
+
+/// What the file is called, behind the network namespace's name.
+pub(super) const FILE: &str = "ports";
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    /// What commands published before the last boot is gone with the rules of that time.
+    boot: String,
+    published: Vec<Kept>,
+}
+
+/// Where it is written down.
+pub(super) struct Commands {
+    path: Option<PathBuf>,
+    persist: bool,
+    /// What stands there, as far as is known.
+    stands: Option<Vec<Kept>>,
+}
+
+impl Commands {
+    pub(super) fn new(config: &Config) -> Result<Self, NetError> {
+        let beside = |socket: &PathBuf| written_beside(socket, FILE);
+        Ok(Commands {
+            path: config.socket.as_ref().map(beside).transpose()?,
+            persist: config.persist,
+            stands: None,
+        })
+    }
+
+    /// What commands had published with a portnat before this one. What cannot be read is said: that
+    /// its ports are published no more is no reason to end the others.
+    pub(super) fn left(&self) -> Vec<Kept> {
+        let read = self.path.as_ref().map(|path| {
+            written::read::<Written>(path).map_err(|error| {
+                let path = path.display();
+                warn!("what commands have published is not published again: {path}: {error}");
+            })
+        });
+        let written = read.and_then(Result::ok).flatten();
+        let written = written.filter(|written| written.boot == written::boot_id());
+        written.map_or_else(Vec::new, |written| written.published)
+    }
+
+    /// Writes down what is published by commands; without `--persist` nothing is.
+    pub(super) fn write(&mut self, ledger: &Ledger) {
+        let published = match self.persist {
+            true => ledger.kept(),
+            false => Vec::new(),
+        };
+        if self.stands.as_ref() == Some(&published) {
+            return;
+        }
+        if let Err(error) = self.replace(published) {
+            let path = self.path.iter().map(|path| path.display()).next();
+            warn!(
+                "the next portnat will not publish what commands have published: {}: {error}",
+                path.map_or_else(String::new, |path| path.to_string())
+            );
+        }
+    }
+
+    fn replace(&mut self, published: Vec<Kept>) -> io::Result<()> {
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        if published.is_empty() {
+            written::remove(path)?;
+            self.stands = Some(published);
+            return Ok(());
+        }
+        let written = Written {
+            boot: written::boot_id(),
+            published,
+        };
+        written::replace(path, &written)?;
+        self.stands = Some(written.published);
+        Ok(())
+    }
+}
+
+/// Publishes again what commands had published. Who has its place by now keeps it: the command line and
+/// the file were asked for later.
+pub(super) fn restore(
+    ledger: &mut Ledger,
+    kept: Vec<Kept>,
+    source: &Source<'_>,
+    config: &Config,
+    host: &Snapshot,
+) {
+    let judge = |ports: &[PublishedPort]| {
+        let intent = Intent {
+            admissions: config.admission.of(ports)?,
+            published: ports.to_vec(),
+            ..config.intent.clone()
+        };
+        Ok(intent.check_targets(host)?)
+    };
+    for (kept, why) in ledger.restore::<anyhow::Error>(kept, source, judge) {
+        warn!("{} is not published again: {why:#}", kept.spec);
+    }
+}
+
+impl Daemon {
+    /// Publishes nothing for the next one.
+    pub(super) fn forget_commands(&mut self) {
+        self.commands.persist = false;
+        self.commands.write(&self.ledger);
+    }
+}
