@@ -103,6 +103,9 @@ pub const ASKED: u32 = 1 << 5;
 /// [`Flow::flags`]: nothing is translated. The flow is there so that answers are known, where nobody else
 /// may begin to speak.
 pub const PLAIN: u32 = 1 << 6;
+/// [`Flow::flags`]: it is masqueraded as an address that is named for its subnet, whatever interface it
+/// goes out by.
+pub const NAMED: u32 = 1 << 7;
 
 /// The port id of flows that belong to no published port: those that a container opened.
 pub const NO_PORT: u32 = 0;

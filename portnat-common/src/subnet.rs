@@ -22,8 +22,24 @@ pub const CLOSED: u32 = 1 << 1;
 pub const ROUTED: u32 = 1 << 2;
 /// [`Subnet::flags`]: it is behind an interface that is no bridge and has no ports.
 pub const ALONE: u32 = 1 << 3;
+/// [`Subnet::flags`]: there are prefixes outside to which it sends as itself
+/// ([`crate::Tables::is_bypassed`]), and whose answers come to its containers' own addresses.
+pub const BYPASSES: u32 = 1 << 4;
+
+/// Where in [`Subnet::flags`] the number of the address begins as which it is masqueraded; 0 there is
+/// the address of the interface that a packet goes out by.
+const NAMED_AT: u32 = 8;
+/// What an address of this number is found by where others are found by an interface's index, which is
+/// never so large.
+const NAMED: u32 = 1 << 31;
 
 const _: () = assert!(size_of::<Subnet>() == 8);
+
+/// [`Subnet::flags`]: it is masqueraded as the address of this number, of which the lowest 24 bits count.
+#[must_use]
+pub const fn masqueraded_as(number: u32) -> u32 {
+    number << NAMED_AT
+}
 
 impl Subnet {
     /// Whether what it sends outside is masqueraded.
@@ -52,6 +68,24 @@ impl Subnet {
     #[must_use]
     pub const fn is_alone(&self) -> bool {
         self.flags & ALONE != 0
+    }
+
+    /// Whether some of what it sends outside may not be masqueraded.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bypasses(&self) -> bool {
+        self.flags & BYPASSES != 0
+    }
+
+    /// What the address is found by ([`crate::Tables::egress_address`]) as which it is masqueraded, if one
+    /// is named.
+    #[inline(always)]
+    #[must_use]
+    pub const fn named_address(&self) -> Option<u32> {
+        match self.flags >> NAMED_AT {
+            0 => None,
+            number => Some(NAMED | number),
+        }
     }
 
     /// Whether not everybody who knows a way reaches its containers directly.
@@ -98,6 +132,22 @@ mod tests {
 
     use super::*;
     use crate::address::{Ip4, Ip6};
+
+    #[test]
+    fn a_named_address_is_found_where_no_interface_is() {
+        let plain = Subnet {
+            bridge: 3,
+            flags: MASQUERADED | CLOSED | ALONE | BYPASSES,
+        };
+        assert_eq!(plain.named_address(), None);
+        let named = |number| Subnet {
+            flags: plain.flags | masqueraded_as(number),
+            ..plain
+        };
+        assert_eq!(named(7).named_address(), Some(0x8000_0007));
+        assert_eq!(named(0xff_ffff).named_address(), Some(0x80ff_ffff));
+        assert!(named(0xff_ffff).is_masqueraded() && !named(0xff_ffff).is_routed());
+    }
 
     #[test]
     fn a_prefix_has_the_positions_of_its_addresses() {

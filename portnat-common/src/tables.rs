@@ -198,10 +198,15 @@ pub trait Tables<F: Family>: Fragments + Admissions<F> {
         self.subnet(address).is_some()
     }
 
+    /// Whether what containers send to `address` is not masqueraded. Only asked about subnets that say
+    /// there are such addresses ([`Subnet::bypasses`]).
+    fn is_bypassed(&self, address: &F::Address) -> bool;
+
     /// Index of the interface of this hook.
     fn interface(&self) -> u32;
 
-    /// The address that masqueraded packets take at the interface with this index.
+    /// The address that masqueraded packets take at the interface with this index; or that one which a
+    /// subnet names ([`Subnet::named_address`]).
     fn egress_address(&self, interface: u32) -> Option<F::Address>;
 
     /// The time.

@@ -14,7 +14,7 @@ use portnat_common::{
 
 /// The maps of one address family.
 macro_rules! family {
-    ($address:ty: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $containers:ident, $mappings:ident, $owners:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
+    ($address:ty: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $containers:ident, $mappings:ident, $owners:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $bypass:ident, $egress:ident) => {
         /// Confirmed flows, an entry a direction. Not LRU: an evicted half breaks a connection.
         /// Preallocated, because an insertion must not wait for memory. Userspace sets the size.
         #[map]
@@ -76,15 +76,21 @@ macro_rules! family {
         pub(crate) static $subnets: LpmTrie<$address, Subnet> =
             LpmTrie::with_max_entries(4096, BPF_F_NO_PREALLOC);
 
-        /// By interface index: the address that masqueraded packets take there.
+        /// Prefixes that containers are not masqueraded to.
+        #[map]
+        pub(crate) static $bypass: LpmTrie<$address, u32> =
+            LpmTrie::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+        /// By interface index: the address that masqueraded packets take there; and those that
+        /// subnets name, by their numbers.
         #[map]
         pub(crate) static $egress: HashMap<u32, $address> =
             HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
     };
 }
 
-family!(Ip4: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, CONTAINERS4, MAPPINGS4, OWNERS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
-family!(Ip6: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, CONTAINERS6, MAPPINGS6, OWNERS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);
+family!(Ip4: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, CONTAINERS4, MAPPINGS4, OWNERS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, BYPASS4, EGRESS4);
+family!(Ip6: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, CONTAINERS6, MAPPINGS6, OWNERS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, BYPASS6, EGRESS6);
 
 /// Which ports are published at all, on whatever address, of either family.
 #[map]

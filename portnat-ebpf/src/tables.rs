@@ -15,10 +15,10 @@ use portnat_common::{
 
 use crate::counts::{NONE, add, add_to_total, count_queued};
 use crate::maps::{
-    CLAIMS, CONTAINERS4, CONTAINERS6, EGRESS4, EGRESS6, FLOWS4, FLOWS6, FRAME_PORTS, FULL,
-    HALF_OTHER4, HALF_OTHER6, HALF_TCP4, HALF_TCP6, INSIDE, LOCAL4, LOCAL6, MAPPINGS4, MAPPINGS6,
-    OPENING4, OPENING6, OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4, PUBLISHED6, QUEUE4, QUEUE6,
-    SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, WITHHELD,
+    BYPASS4, BYPASS6, CLAIMS, CONTAINERS4, CONTAINERS6, EGRESS4, EGRESS6, FLOWS4, FLOWS6,
+    FRAME_PORTS, FULL, HALF_OTHER4, HALF_OTHER6, HALF_TCP4, HALF_TCP6, INSIDE, LOCAL4, LOCAL6,
+    MAPPINGS4, MAPPINGS6, OPENING4, OPENING6, OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4,
+    PUBLISHED6, QUEUE4, QUEUE6, SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, WITHHELD,
 };
 use crate::ranges::Ranged as _;
 use crate::{across, socket};
@@ -79,7 +79,7 @@ pub(crate) trait Mapped: Family {
 }
 
 macro_rules! family {
-    ($family:ty, $address:ty, $number:literal, $across:ident: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $containers:ident, $mappings:ident, $owners:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $egress:ident) => {
+    ($family:ty, $address:ty, $number:literal, $across:ident: $flows:ident, $half_tcp:ident, $half_other:ident, $queue:ident, $opening:ident, $containers:ident, $mappings:ident, $owners:ident, $published:ident, $targets:ident, $local:ident, $subnets:ident, $bypass:ident, $egress:ident) => {
         impl Mapped for $family {
             #[inline(always)]
             fn opening() -> Option<*mut Opening<$address>> {
@@ -353,6 +353,12 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn is_bypassed(&self, address: &$address) -> bool {
+                let key = Key::new(8 * size_of::<$address>() as u32, *address);
+                $bypass.get(key).is_some()
+            }
+
+            #[inline(always)]
             fn interface(&self) -> u32 {
                 self.interface
             }
@@ -377,5 +383,5 @@ macro_rules! family {
     };
 }
 
-family!(V4, Ip4, 0, is_mapped_there: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, CONTAINERS4, MAPPINGS4, OWNERS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, EGRESS4);
-family!(V6, Ip6, 1, is_unmapped_there: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, CONTAINERS6, MAPPINGS6, OWNERS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, EGRESS6);
+family!(V4, Ip4, 0, is_mapped_there: FLOWS4, HALF_TCP4, HALF_OTHER4, QUEUE4, OPENING4, CONTAINERS4, MAPPINGS4, OWNERS4, PUBLISHED4, TARGETS4, LOCAL4, SUBNETS4, BYPASS4, EGRESS4);
+family!(V6, Ip6, 1, is_unmapped_there: FLOWS6, HALF_TCP6, HALF_OTHER6, QUEUE6, OPENING6, CONTAINERS6, MAPPINGS6, OWNERS6, PUBLISHED6, TARGETS6, LOCAL6, SUBNETS6, BYPASS6, EGRESS6);

@@ -166,6 +166,7 @@ impl Daemon {
         };
         let mut intent = config.intent.clone();
         intent.fast = options.is_fast();
+        intent.bypassed = adoption.bypassed();
         let (mut holder, mut ledger) =
             PortHolder::new(local_ports, config.state.clone(), config.force);
         let left = adoption.ports();

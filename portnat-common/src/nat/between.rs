@@ -25,7 +25,8 @@ pub(super) enum Left {
     /// It passes; but it may belong to a flow that translates nothing ([`crate::flow::PLAIN`]), or begin
     /// one.
     Begins,
-    /// It is dropped, unless it belongs to such a flow.
+    /// It is dropped, unless it belongs to such a flow, as answers from a prefix that is not masqueraded
+    /// to do.
     Answers,
     /// It is dropped.
     Refused,
@@ -69,7 +70,11 @@ pub(super) fn leave<F: Family, T: Tables<F>>(
                 Left::Passes
             }
         } else if !to.is_routed() {
-            Left::Refused
+            if to.bypasses() {
+                Left::Answers
+            } else {
+                Left::Refused
+            }
         } else if is_open::<F, T>(tables, network, dst_port) {
             Left::Begins
         } else {

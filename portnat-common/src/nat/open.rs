@@ -1,6 +1,6 @@
 //! A packet that may begin a flow.
 
-use crate::family::{Family, Network};
+use crate::family::{Family, Fragment, Network};
 use crate::flow::{NO_PORT, Translation};
 use crate::headers::{Transport, Untranslatable, tuple};
 use crate::packet::Packet;
@@ -273,6 +273,10 @@ pub(super) fn untranslatable<F: Family, T: Tables<F>>(
 ) -> Verdict {
     let inside = tables.subnet(&network.src);
     match hook {
+        // Of an answer's datagram the first has passed, if it is one.
+        Hook::In if network.fragment == Fragment::Later && is_bypass::<F, T>(tables, network) => {
+            Verdict::Pass
+        }
         Hook::In => leave::<F, T>(tables, network, 0).verdict(),
         Hook::Inside if is_between::<F, T>(tables) => match between::<F, T>(tables, network, 0) {
             Between::Drop => Verdict::Drop(DropReason::Isolated),
@@ -281,6 +285,12 @@ pub(super) fn untranslatable<F: Family, T: Tables<F>>(
         Hook::Outside if inside.is_some_and(Subnet::is_masqueraded) => Verdict::Drop(reason),
         Hook::Outside | Hook::Inside | Hook::Local => Verdict::Pass,
     }
+}
+
+/// Whether an outsider is asked by containers' own addresses, and answers to one.
+#[inline(always)]
+fn is_bypass<F: Family, T: Tables<F>>(tables: &T, network: &Network<F::Address>) -> bool {
+    tables.subnet(&network.dst).is_some_and(Subnet::bypasses) && tables.is_bypassed(&network.src)
 }
 
 /// Why a packet that cannot be translated is dropped.

@@ -31,6 +31,8 @@ pub(super) const LISTED: u32 = 1 << 10;
 pub(super) const LIMITED: u32 = 1 << 11;
 /// [`Opening::wishes`]: nothing is translated.
 pub(super) const PLAIN: u32 = 1 << 12;
+/// [`Opening::wishes`]: the source address is one that is named for the sender's subnet.
+pub(super) const NAMED: u32 = 1 << 13;
 
 /// What is known of a flow that is being opened, from its first packet to both entries. In memory
 /// rather than on the stack, of which an eBPF function has 512 bytes with all that it calls.

@@ -2,7 +2,8 @@
 
 use crate::family::Family;
 use crate::flow::{
-    ASKED, COUNTED, Flow, FlowRecord, HALF_OPEN, OTHER_FAMILY, PLAIN, REPLY, SAME_SIDE, Translation,
+    ASKED, COUNTED, Flow, FlowRecord, HALF_OPEN, NAMED, OTHER_FAMILY, PLAIN, REPLY, SAME_SIDE,
+    Translation,
 };
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Queued, Refusal, Table, Tables};
@@ -115,7 +116,12 @@ fn flags<F: Family>(table: Table, opening: &Opening<F::Address>) -> u32 {
     } else {
         0
     };
-    half_open | same_side | across | asked | plain
+    let named = if opening.wishes(super::opening::NAMED) {
+        NAMED
+    } else {
+        0
+    };
+    half_open | same_side | across | asked | plain | named
 }
 
 /// Finds a source port of the pool under which the key of the answers is free, and reserves it.

@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::conntrack::{self, DEAD};
 use crate::family::Family;
-use crate::flow::{ASKED, Direction, Flow, NO_PORT, PLAIN};
+use crate::flow::{ASKED, Direction, Flow, NAMED, NO_PORT, PLAIN};
 use crate::headers::Transport;
 use crate::settings::{Settings, Ticks};
 use crate::tables::{Table, Tables};
@@ -94,11 +94,16 @@ pub(super) fn count_only(
     true
 }
 
-/// Whether a masqueraded flow has an address that its interface does not lend any more.
+/// Whether a masqueraded flow has an address that its interface does not lend any more, or one that was
+/// named for its subnet and that the host has no more.
 #[inline(always)]
 fn has_moved<F: Family, T: Tables<F>>(tables: &T, flow: &Flow) -> bool {
-    flow.port_id == NO_PORT
-        && flow.flags & PLAIN == 0
-        && tables.egress_address(tables.interface())
-            != Some(F::Address::narrow(&flow.translation.src))
+    if flow.port_id != NO_PORT || flow.flags & PLAIN != 0 {
+        return false;
+    }
+    let lent = F::Address::narrow(&flow.translation.src);
+    if flow.flags & NAMED != 0 {
+        return !tables.is_local(&lent);
+    }
+    tables.egress_address(tables.interface()) != Some(lent)
 }

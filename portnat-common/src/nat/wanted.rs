@@ -4,7 +4,6 @@ use crate::address::{Address, is_mapped, map as mapped, unmap};
 use crate::family::Family;
 use crate::published::PublishedKey;
 use crate::settings::Settings;
-use crate::subnet::Subnet;
 use crate::tables::Tables;
 use crate::tuple::{Side, Tuple};
 use crate::verdict::DropReason;
@@ -12,7 +11,7 @@ use crate::verdict::DropReason;
 use super::admit::asked;
 use super::between::{begin_plain, is_published_target, is_unprotected};
 use super::map::maps;
-use super::opening::{ACROSS, BORROWED, COUNTS, MAPS, Opening, THIS_PORT, UNCONFIRMED};
+use super::opening::{ACROSS, BORROWED, COUNTS, MAPS, NAMED, Opening, THIS_PORT, UNCONFIRMED};
 use super::{Hook, find_published, is_hairpin, is_loopback};
 
 /// Whether a packet begins a flow of ours.
@@ -119,37 +118,51 @@ fn borrowed_port<F: Family, T: Tables<F>>(
     BORROWED | if keeps { THIS_PORT } else { 0 }
 }
 
-/// A masqueraded packet takes the address of its way out, and keeps its port where that is in the
-/// pool.
+/// A masqueraded packet takes the address of its way out, or the one that its subnet names, and keeps its
+/// port where that is in the pool. To a prefix that is not masqueraded it goes as it is, and its answers
+/// are to be known.
 #[inline(always)]
 pub(super) fn masquerade<F: Family, T: Tables<F>>(
     tables: &T,
     hook: Hook,
     opening: &mut Opening<F::Address>,
 ) -> Wanted {
-    let tuple = &opening.tuple;
-    let wanted = match hook {
-        Hook::Inside => is_hairpin::<F, T>(tables, tuple),
-        _ => match tables.subnet(&tuple.src) {
-            Some(subnet) if subnet.is_routed() => return route::<F, T>(tables, opening),
-            subnet => subnet.is_some_and(Subnet::is_masqueraded),
-        },
-    };
-    if !wanted {
-        return Wanted::No;
+    let mut address = tables.egress_address(tables.interface());
+    let mut named = 0;
+    match hook {
+        Hook::Inside if is_hairpin::<F, T>(tables, &opening.tuple) => {}
+        Hook::Inside => return Wanted::No,
+        _ => {
+            let subnet = match tables.subnet(&opening.tuple.src) {
+                Some(subnet) if subnet.is_routed() => return route::<F, T>(tables, opening),
+                Some(subnet) if subnet.is_masqueraded() => subnet,
+                _ => return Wanted::No,
+            };
+            if let Some(address) = address {
+                opening.translation.src = address.widen();
+                if answer_first::<F, T>(tables, opening) {
+                    return Wanted::Yes;
+                }
+            }
+            if subnet.bypasses() && tables.is_bypassed(&opening.tuple.dst) {
+                opening.translation.src = opening.tuple.src.widen();
+                begin_plain(opening, true);
+                return Wanted::Yes;
+            }
+            if let Some(key) = subnet.named_address() {
+                address = tables.egress_address(key);
+                named = NAMED;
+            }
+        }
     }
-    let (Some(address), Some(settings)) =
-        (tables.egress_address(tables.interface()), tables.settings())
-    else {
+    let (Some(address), Some(settings)) = (address, tables.settings()) else {
         return Wanted::Impossible(DropReason::NoEgressAddress);
     };
     opening.translation.src = address.widen();
-    if hook == Hook::Outside && answer_first::<F, T>(tables, opening) {
-        return Wanted::Yes;
-    }
     let maps = hook == Hook::Outside && maps(settings, &opening.tuple);
     let maps = if maps { MAPS } else { 0 };
-    opening.wishes = COUNTS | maps | borrowed_port::<F, T>(tables, settings, &opening.tuple);
+    let port = borrowed_port::<F, T>(tables, settings, &opening.tuple);
+    opening.wishes = COUNTS | named | maps | port;
     Wanted::Yes
 }
 

@@ -5,6 +5,7 @@ mod across;
 mod admission;
 mod answers;
 mod between;
+mod bypass;
 mod bystanders;
 mod carrier;
 mod errors;

@@ -21,7 +21,7 @@ use crate::config::{ConfigError, ConfigFile, MAX_FLOWS, MAX_HALF_OPEN};
 use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon, Reread};
 use crate::datapath::{AttachMode, LoadOptions, UdpMapping, XdpMode};
-use crate::model::{FastPath, Intent, Interfaces, Mark, Network, Timeout};
+use crate::model::{FastPath, Intent, Interfaces, Mark, Masquerade, Network, Timeout};
 use crate::report::Report;
 
 /// Publish ports until SIGINT, SIGTERM or SIGHUP, then put everything back, unless it is to stay.
@@ -61,9 +61,15 @@ pub(super) struct Args {
     bridges: Vec<Interfaces>,
 
     /// Source-NAT what this prefix sends out by an uplink [default: the bridges' subnets, of IPv6
-    /// unique local ones only]. May be given several times.
+    /// unique local ones only], as the uplink's address or as another one of the host's. May be given
+    /// several times.
+    #[arg(long, value_name = "CIDR[,to=ADDR]")]
+    masquerade: Vec<Masquerade>,
+
+    /// Do not masquerade what goes to this prefix: it leaves with the container's own address, and is
+    /// answered there. May be given several times.
     #[arg(long, value_name = "CIDR")]
-    masquerade: Vec<IpNet>,
+    bypass: Vec<IpNet>,
 
     /// Who reaches the containers behind a bridge by their own addresses: nat (nobody but their own
     /// bridge's containers and the host), nat-unprotected (everybody), or routed (everybody at published
@@ -155,6 +161,7 @@ impl Args {
                 uplinks: first_said(&self.uplinks, &file.uplinks),
                 bridges: first_said(&self.bridges, &file.bridges),
                 masquerade: first_said(&self.masquerade, &file.masquerade),
+                bypass: first_said(&self.bypass, &file.bypass),
                 networks: first_said(&self.networks, &file.networks),
                 ..Intent::default()
             },

@@ -20,7 +20,9 @@ pub use error::ConfigError;
 
 use crate::control::{AimError, aim};
 use crate::datapath::{LoadOptions, UdpMapping};
-use crate::model::{AdmissionRule, FastPath, Interfaces, Mark, Network, RateLimit, Timeout};
+use crate::model::{
+    AdmissionRule, FastPath, Interfaces, Mark, Masquerade, Network, RateLimit, Timeout,
+};
 use crate::spec::{PublishSpec, SpecError};
 use error::Place;
 use values::{Choice, Publish, Text};
@@ -46,7 +48,9 @@ pub struct ConfigFile {
     /// The interfaces that containers are behind.
     pub bridges: Vec<Interfaces>,
     /// Whose packets are masqueraded.
-    pub masquerade: Vec<IpNet>,
+    pub masquerade: Vec<Masquerade>,
+    /// To whom they are not.
+    pub bypass: Vec<IpNet>,
     /// The bridges' modes.
     pub networks: Vec<Network>,
     /// Which packets go past the host's stack.
@@ -78,7 +82,8 @@ struct Written {
     limit: Vec<Text<AdmissionRule<RateLimit>>>,
     uplinks: Vec<Spanned<Text<Interfaces>>>,
     bridges: Vec<Spanned<Text<Interfaces>>>,
-    masquerade: Vec<Text<IpNet>>,
+    masquerade: Vec<Text<Masquerade>>,
+    bypass: Vec<Text<IpNet>>,
     networks: Vec<Text<Network>>,
     fast_path: Option<Choice<FastPath>>,
     udp_mapping: Option<Choice<UdpMapping>>,
@@ -192,6 +197,7 @@ impl Written {
             uplinks: names(self.uplinks),
             bridges: names(self.bridges),
             masquerade: plain(self.masquerade),
+            bypass: plain(self.bypass),
             networks: plain(self.networks),
             fast_path: self.fast_path.map(|choice| choice.0),
             udp_mapping: self.udp_mapping.map(|choice| choice.0),

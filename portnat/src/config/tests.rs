@@ -26,7 +26,8 @@ fn what_is_documented_is_so() {
     let config = next().expect("the whole");
     assert_eq!(config.publish.len(), 3);
     assert!(config.uplinks[1].contains("wg0") && config.bridges[1].contains("br-1"));
-    assert_eq!((config.masquerade.len(), config.timeouts.len()), (2, 2));
+    assert_eq!((config.masquerade.len(), config.timeouts.len()), (3, 2));
+    assert!(config.masquerade[2].to.is_some() && config.bypass.len() == 2);
     let rules = (config.allow.len(), config.deny.len(), config.limit.len());
     assert_eq!((rules, config.networks.len()), ((2, 1, 1), 1));
     assert!(config.allow[0].port.is_none() && config.allow[1].port.is_some());
@@ -96,6 +97,14 @@ fn what_is_wrong_is_named_by_line_and_field() {
         (
             "masquerade = ['172.17.0.0/33']",
             "1: masquerade[0]: \"172.17.0.0/33\": invalid",
+        ),
+        (
+            "masquerade = ['172.17.0.0/16,to=::1']",
+            "1: masquerade[0]: \"172.17.0.0/16,to=::1\": 172.17.0.0/16 and ::1 are not of one family",
+        ),
+        (
+            "bypass = ['10.0.0.0/8', '10.0.0.0/x']",
+            "1: bypass[1]: \"10.0.0.0/x\"",
         ),
         (
             "fast-path = 'on'",

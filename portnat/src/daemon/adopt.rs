@@ -17,6 +17,7 @@ pub(super) struct Adoption {
     /// The ports that were published.
     ports: Vec<LeftPort>,
     last_id: u32,
+    bypassed: bool,
     /// Whether anything was there.
     pub(super) was_there: bool,
 }
@@ -33,6 +34,7 @@ impl Adoption {
         Ok(Adoption {
             ports: keep.as_ref().map_or_else(Vec::new, Keep::ports),
             last_id: keep.as_ref().map_or(0, Keep::last_id),
+            bypassed: keep.as_ref().is_some_and(Keep::bypassed),
             was_there: keep.as_ref().is_some_and(Keep::was_there),
             keep,
         })
@@ -62,6 +64,11 @@ impl Adoption {
             })
         });
         ports.collect()
+    }
+
+    /// Whether there were prefixes that were not masqueraded to.
+    pub(super) fn bypassed(&self) -> bool {
+        self.bypassed
     }
 
     /// The greatest id that a port has had.

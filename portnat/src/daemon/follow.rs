@@ -76,6 +76,7 @@ impl Daemon {
             let set = self.sysctls.accept_own_answers(loopback);
             complaints.extend(set.err().map(|error| error.to_string()));
         }
+        complaints.extend(self.intent.missing_egress(&host));
         complaints.extend(self.decide_fast()?);
         let attached = self.datapath.apply(&desired)?;
         complaints.extend(attached.failed.iter().map(ToString::to_string));

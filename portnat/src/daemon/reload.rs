@@ -36,6 +36,7 @@ impl Daemon {
             admissions: config.admission.of(&published)?,
             published,
             fast: options.is_fast(),
+            bypassed: self.intent.bypassed || !self.intent.bypass.is_empty(),
             ..config.intent
         };
         let host = snapshot(&self.handle).await?;
@@ -76,6 +77,7 @@ fn differences(
         ("uplinks", old.uplinks != new.uplinks),
         ("bridges", old.bridges != new.bridges),
         ("masquerade", old.masquerade != new.masquerade),
+        ("bypass", old.bypass != new.bypass),
         ("networks", old.networks != new.networks),
         ("fast-path", was.fast_path != is.fast_path),
         ("timeouts", was.lifetimes != is.lifetimes),

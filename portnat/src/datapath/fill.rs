@@ -21,6 +21,7 @@ pub(super) struct Held<A: Ord> {
     pub(super) target_ranges: Blocks<A>,
     pub(super) local: BTreeMap<A, u32>,
     pub(super) subnets: BTreeMap<Prefix<A>, Subnet>,
+    pub(super) bypass: BTreeMap<Prefix<A>, u32>,
     pub(super) egress: BTreeMap<u32, A>,
     pub(super) admissions: BTreeMap<(u32, Prefix<A>), bool>,
 }
@@ -34,6 +35,7 @@ impl<A: Ord> Default for Held<A> {
             target_ranges: BTreeMap::new(),
             local: BTreeMap::new(),
             subnets: BTreeMap::new(),
+            bypass: BTreeMap::new(),
             egress: BTreeMap::new(),
             admissions: BTreeMap::new(),
         }
@@ -67,6 +69,7 @@ pub(super) struct Names {
     pub(super) target_ranges: &'static str,
     pub(super) local: &'static str,
     pub(super) subnets: &'static str,
+    pub(super) bypass: &'static str,
     pub(super) egress: &'static str,
     pub(super) admissions: &'static str,
 }
@@ -79,6 +82,7 @@ pub(super) const V4: Names = Names {
     target_ranges: "TARGET_RANGES4",
     local: "LOCAL4",
     subnets: "SUBNETS4",
+    bypass: "BYPASS4",
     egress: "EGRESS4",
     admissions: "ADMISSIONS4",
 };
@@ -91,6 +95,7 @@ pub(super) const V6: Names = Names {
     target_ranges: "TARGET_RANGES6",
     local: "LOCAL6",
     subnets: "SUBNETS6",
+    bypass: "BYPASS6",
     egress: "EGRESS6",
     admissions: "ADMISSIONS6",
 };
@@ -106,8 +111,8 @@ fn range_key<A: Address>((address, protocol, block): &(A, u8, Block)) -> Key<Pla
     Key::new(block.prefix_len::<A>(), Plain(RangeKey::of(&key)))
 }
 
-/// A subnet as the trie wants it.
-fn subnet_key<A: Address>(net: &Prefix<A>) -> Key<Plain<A>> {
+/// A prefix as the trie wants it.
+fn prefix_key<A: Address>(net: &Prefix<A>) -> Key<Plain<A>> {
     Key::new(u32::from(net.length), Plain(net.network))
 }
 
@@ -122,8 +127,11 @@ impl Datapath {
         let tables = wanted.tables;
         self.add_hash(names.local, &mut held.local, &tables.local)?;
         self.add_hash(names.egress, &mut held.egress, &tables.egress)?;
-        let key = subnet_key;
+        let key = prefix_key;
+        // Answers are let in before anybody can be asked for them, and as long as anybody can.
+        self.prune_trie(names.bypass, &mut held.bypass, &tables.bypass, key)?;
         self.add_trie(names.subnets, &mut held.subnets, &tables.subnets, key)?;
+        self.add_trie(names.bypass, &mut held.bypass, &tables.bypass, key)?;
         self.add_hash(names.targets, &mut held.targets, &wanted.targets)?;
         let (blocks, key) = (&wanted.target_ranges, range_key);
         self.add_trie(names.target_ranges, &mut held.target_ranges, blocks, key)?;
@@ -147,7 +155,7 @@ impl Datapath {
         self.prune_admissions(names.admissions, &mut held.admissions, &tables.admissions)?;
         self.prune_trie(names.target_ranges, &mut held.target_ranges, blocks, key)?;
         self.prune_hash(names.targets, &mut held.targets, &wanted.targets)?;
-        let key = subnet_key;
+        let key = prefix_key;
         self.prune_trie(names.subnets, &mut held.subnets, &tables.subnets, key)?;
         self.prune_hash(names.egress, &mut held.egress, &tables.egress)?;
         self.prune_hash(names.local, &mut held.local, &tables.local)

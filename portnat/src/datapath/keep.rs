@@ -84,6 +84,12 @@ impl Keep {
         self.left.last_id
     }
 
+    /// Whether containers may have asked somebody as themselves that others are masqueraded to.
+    #[must_use]
+    pub fn bypassed(&self) -> bool {
+        self.left.bypassed()
+    }
+
     /// Whether anything was pinned.
     #[must_use]
     pub fn was_there(&self) -> bool {

@@ -13,7 +13,7 @@ use aya_obj::Object;
 use aya_obj::generated::bpf_map_type;
 use portnat_common::address::Wide;
 use portnat_common::address::{is_mapped, unmap};
-use portnat_common::{Address, Ip4, Ip6, Published, Total};
+use portnat_common::{Address, Ip4, Ip6, Published, Subnet, Total};
 use tracing::warn;
 
 use super::error::DatapathError;
@@ -219,6 +219,12 @@ impl Left {
         let ids = left.ports().into_iter().map(|port| port.id);
         left.last_id = ids.max().unwrap_or(0).max(counted);
         Ok(left)
+    }
+
+    /// Whether a subnet has sent something as itself, or may have.
+    pub(super) fn bypassed(&self) -> bool {
+        let (v4, v6) = (&self.applied.v4.subnets, &self.applied.v6.subnets);
+        v4.values().chain(v6.values()).any(Subnet::bypasses)
     }
 
     /// The ports that were published.

@@ -7,6 +7,7 @@ mod fast_path;
 mod interfaces;
 mod ledger;
 mod mark;
+mod masquerade;
 mod network;
 mod port_set;
 mod published;
@@ -20,10 +21,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use portnat_common::address::role;
-use portnat_common::subnet::ALONE;
 use portnat_common::{Ip4, Ip6, Subnet};
 
-use crate::net::{Link, LinkKind, LinkLayer, NetError, Snapshot};
+use crate::net::{Link, LinkLayer, NetError, Snapshot};
 
 pub use admission::{Admission, AdmissionError, AdmissionRule, AdmissionRules, RateLimit};
 pub use allocate::{Allocated, Allocator, HostPorts, PublishError};
@@ -31,6 +31,7 @@ pub use fast_path::FastPath;
 pub use interfaces::Interfaces;
 pub use ledger::{Change, Kept, Ledger, Origin, Publication, Source};
 pub use mark::Mark;
+pub use masquerade::Masquerade;
 pub use network::{Network, NetworkMode};
 pub use published::PublishedPort;
 pub use sticky::Sticky;
@@ -53,7 +54,11 @@ pub struct Intent {
     /// that is not is open to everybody.
     pub networks: Vec<Network>,
     /// The prefixes to masquerade; none means the bridges' subnets.
-    pub masquerade: Vec<IpNet>,
+    pub masquerade: Vec<Masquerade>,
+    /// The prefixes that are not masqueraded to.
+    pub bypass: Vec<IpNet>,
+    /// Whether there have been any: what has begun then is still answered.
+    pub bypassed: bool,
     /// Whether packets may go past the host's stack.
     pub fast: bool,
 }
@@ -144,6 +149,7 @@ impl Intent {
             });
         }
         self.check_networks(snapshot)?;
+        self.check_masquerade(snapshot)?;
         self.check_targets(snapshot)
     }
 
@@ -268,6 +274,7 @@ impl Intent {
                 .egress
                 .extend(link.primary_v6().map(|ip| (link.index, ip.into())));
         }
+        self.lend(snapshot, &mut desired);
         for (net, subnet) in subnets {
             match net {
                 IpNet::V4(net) => drop(desired.v4.subnets.insert(net.into(), subnet)),
@@ -276,52 +283,6 @@ impl Intent {
         }
         desired
     }
-
-    /// The bridges' subnets and the prefixes to masquerade, each with the bridge that it is behind.
-    fn subnets(&self, bridges: &[&Link]) -> BTreeMap<IpNet, Subnet> {
-        let default = |net: &IpNet| match self.masquerade.is_empty() && is_private(net) {
-            true => NetworkMode::Nat.flags(),
-            false => 0,
-        };
-        let mode = |bridge: u32| {
-            let name = &bridges.iter().find(|link| link.index == bridge)?.name;
-            let network = self.networks.iter().find(|it| it.bridge == *name)?;
-            Some(network.mode.flags())
-        };
-        let behind: BTreeMap<IpNet, u32> = bridges
-            .iter()
-            .flat_map(|link| link.subnets().into_iter().map(|net| (net, link.index)))
-            .collect();
-        let alone = |bridge: u32| {
-            let link = bridges.iter().find(|link| link.index == bridge);
-            match link.is_some_and(|link| link.kind != LinkKind::Bridge) {
-                true => ALONE,
-                false => 0,
-            }
-        };
-        let subnet = |net: &IpNet, bridge| Subnet {
-            bridge,
-            flags: mode(bridge).unwrap_or_else(|| default(net)) | alone(bridge),
-        };
-        let mut subnets: BTreeMap<_, _> = behind
-            .iter()
-            .map(|(net, bridge)| (*net, subnet(net, *bridge)))
-            .collect();
-        for net in self.masquerade.iter().map(IpNet::trunc) {
-            let bridge = behind.iter().find(|(bridge, _)| bridge.contains(&net));
-            let bridge = bridge.map_or(0, |(_, index)| *index);
-            let flags = mode(bridge).unwrap_or(NetworkMode::Nat.flags()) | alone(bridge);
-            subnets.insert(net, Subnet { bridge, flags });
-            // A bridge inside the prefix is masqueraded too, though its own subnet is the more
-            // specific one.
-            for (inner, subnet) in &mut subnets {
-                if net.contains(inner) && mode(subnet.bridge).is_none() {
-                    subnet.flags = NetworkMode::Nat.flags() | alone(subnet.bridge);
-                }
-            }
-        }
-        subnets
-    }
 }
 
 /// Whether a target is behind a bridge of mode `routed`.
@@ -329,15 +290,6 @@ fn is_routed(subnets: &BTreeMap<IpNet, Subnet>, target: IpAddr) -> bool {
     let around = subnets.iter().filter(|(net, _)| net.contains(&target));
     let closest = around.max_by_key(|(net, _)| net.prefix_len());
     closest.is_some_and(|(_, subnet)| subnet.is_routed())
-}
-
-/// Whether a bridge's subnet is masqueraded without being asked for: in IPv6 only unique local
-/// addresses are (RFC 4193), for others are valid outside.
-fn is_private(net: &IpNet) -> bool {
-    match net {
-        IpNet::V4(_) => true,
-        IpNet::V6(net) => net.network().is_unique_local(),
-    }
 }
 
 impl Interface {

@@ -22,7 +22,10 @@ pub struct Tables<A: Ord> {
     pub local: BTreeMap<A, u32>,
     /// Inside subnets.
     pub subnets: BTreeMap<Prefix<A>, Subnet>,
-    /// By interface index, the address that masqueraded packets take there.
+    /// Prefixes that are not masqueraded to.
+    pub bypass: BTreeMap<Prefix<A>, u32>,
+    /// By interface index, the address that masqueraded packets take there; and those that subnets name,
+    /// by [`Subnet::named_address`].
     pub egress: BTreeMap<u32, A>,
     /// Containers' own ports that may be asked for directly, by the first of each range.
     pub open: BTreeMap<PublishedKey<A>, Range>,
@@ -58,6 +61,7 @@ impl<A: Ord> Default for Tables<A> {
             ranges: BTreeMap::new(),
             local: BTreeMap::new(),
             subnets: BTreeMap::new(),
+            bypass: BTreeMap::new(),
             egress: BTreeMap::new(),
             open: BTreeMap::new(),
             admissions: BTreeMap::new(),

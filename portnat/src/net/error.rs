@@ -52,6 +52,20 @@ pub enum NetError {
         /// The target.
         target: std::net::IpAddr,
     },
+    /// The address as which something is to be masqueraded is not the host's.
+    #[error("{net} cannot be masqueraded as {to}, which is no address of this host")]
+    ForeignEgress {
+        /// The prefix.
+        net: ipnet::IpNet,
+        /// The address.
+        to: std::net::IpAddr,
+    },
+    /// A prefix is to be masqueraded in two ways.
+    #[error("{net} is to be masqueraded as two addresses")]
+    TwoEgresses {
+        /// The prefix.
+        net: ipnet::IpNet,
+    },
     /// Who may come in is said of a port that nobody comes in by.
     #[error(
         "target {target} is behind a bridge of mode routed: nobody comes to it by portnat, so who may come in is for the firewall to say"

@@ -14,7 +14,7 @@ use crate::daemon::Daemon;
 use crate::support::{MEGABYTE, at, net, payload, seen_by, tcp_server};
 
 /// The narrowest that IPv6 allows.
-const NARROW: u32 = 1280;
+pub(crate) const NARROW: u32 = 1280;
 
 /// A lab with a client far away: behind a narrow link, of which neither end of a connection can
 /// know.
@@ -30,8 +30,8 @@ pub(crate) struct Distance {
 }
 
 impl Distance {
-    const FAR: [&str; 2] = ["198.51.100.10", "2001:db8:2::10"];
-    const FAR_SUBNET: [&str; 2] = ["198.51.100.0/24", "2001:db8:2::/64"];
+    pub(crate) const FAR: [&str; 2] = ["198.51.100.10", "2001:db8:2::10"];
+    pub(crate) const FAR_SUBNET: [&str; 2] = ["198.51.100.0/24", "2001:db8:2::/64"];
     const FAR_GATEWAY: [&str; 2] = ["198.51.100.1", "2001:db8:2::1"];
     const NARROW_FAR: [&str; 2] = ["203.0.113.2", "2001:db8:3::2"];
     const NARROW_LAB: [&str; 2] = ["203.0.113.1", "2001:db8:3::1"];

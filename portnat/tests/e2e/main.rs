@@ -6,7 +6,7 @@
 //!
 //! - [`matrix`]: what must work whatever else the host does, once for each combination.
 //! - [`addresses`], [`uplinks`], [`tun`]: what the host looks like, and how that changes.
-//! - [`masquerade`], [`traffic`]: what passes and what does not. [`refusal`]: who is told of it.
+//! - [`masquerade`], [`bypass`], [`traffic`]: what passes and what does not, and as whom. [`refusal`]: who is told of it.
 //! - [`ranges`]: many ports at once, and ports of both families.
 //! - [`mapping`]: from which port a container's UDP socket is seen.
 //! - [`localhost`]: ports for the host itself. [`ipv6`]: the other family. [`ipv6_to_ipv4`]: from one
@@ -32,6 +32,7 @@ mod addresses;
 mod admission;
 mod bad_input;
 mod beside_docker;
+mod bypass;
 mod control;
 mod daemon;
 mod demo;

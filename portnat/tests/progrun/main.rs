@@ -5,6 +5,7 @@
 mod accelerate;
 mod across;
 mod admission;
+mod bypass;
 mod fast;
 mod fixtures;
 mod fragments;

@@ -192,6 +192,10 @@ impl Tables<V4> for Racing<'_> {
         self.world().subnet(address)
     }
 
+    fn is_bypassed(&self, address: &Ip4) -> bool {
+        self.world().is_bypassed(address)
+    }
+
     fn interface(&self) -> u32 {
         self.world().interface()
     }

@@ -67,6 +67,10 @@ pub(crate) struct Hosts<F: TestFamily> {
     subnets: [Subnet; 2],
     /// Who may come in.
     pub(crate) admissions: AdmissionTables<F>,
+    /// Addresses outside that are not masqueraded to.
+    pub(crate) bypass: BTreeSet<F::Address>,
+    /// The addresses that subnets name, by their numbers.
+    pub(crate) named: BTreeMap<u32, F::Address>,
     /// The address that the uplink lends.
     pub(crate) egress: Option<F::Address>,
     /// The most entries that there can be of confirmed flows.
@@ -142,6 +146,8 @@ impl<F: TestFamily> Hosts<F> {
             across: RefCell::default(),
             subnets: SUBNETS,
             admissions: AdmissionTables::default(),
+            bypass: BTreeSet::new(),
+            named: BTreeMap::new(),
             egress: Some(F::address(F::OWN[0])),
             capacity: 1 << 20,
             half_open_capacity: 1 << 20,
@@ -160,6 +166,13 @@ impl<F: TestFamily> Hosts<F> {
     pub(crate) fn with_address(mut self, address: &str) -> Self {
         let address: IpAddr = address.parse().expect("an address");
         *self.roles.entry(F::address(address)).or_default() |= role::HOST;
+        self
+    }
+
+    /// Takes the host an address that subnets name.
+    pub(crate) fn without_address(mut self, address: F::Address) -> Self {
+        self.roles.remove(&address);
+        self.named.retain(|_, named| *named != address);
         self
     }
 

@@ -6,7 +6,7 @@ use crate::datapath::admission::ID_BITS;
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use portnat_common::range::Block;
-use portnat_common::{Address, AdmissionKey, RangeKey, Subnet};
+use portnat_common::{Address, AdmissionKey, RangeKey};
 
 use crate::datapath::error::DatapathError;
 use crate::datapath::fill::{Held, Names};
@@ -25,7 +25,8 @@ pub(super) fn family<A: Address>(
         ranges: blocks(names.ranges, open)?,
         target_ranges: blocks(names.target_ranges, open)?,
         local: entries(names.local, open)?,
-        subnets: subnets(names.subnets, open)?,
+        subnets: prefixes(names.subnets, open)?,
+        bypass: prefixes(names.bypass, open)?,
         egress: entries(names.egress, open)?,
         admissions: admissions(names.admissions, open)?,
     })
@@ -48,16 +49,16 @@ pub(super) fn entries<K: Copy + Ord + 'static, V: Copy + 'static>(
         .map_err(failed)
 }
 
-fn subnets<A: Address>(
+fn prefixes<A: Address, V: Copy + 'static>(
     table: &'static str,
     open: impl Fn(&str) -> Result<Map, MapError>,
-) -> Result<BTreeMap<Prefix<A>, Subnet>, DatapathError> {
+) -> Result<BTreeMap<Prefix<A>, V>, DatapathError> {
     let prefixes = trie(table, open)?.into_iter();
     Ok(prefixes
-        .map(|(length, network, subnet)| {
+        .map(|(length, network, value)| {
             // The kernel's prefixes are no longer than the address.
             let length = length as u8;
-            (Prefix { length, network }, subnet)
+            (Prefix { length, network }, value)
         })
         .collect())
 }

@@ -233,8 +233,12 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         match interface {
             World::BRIDGE => Some(F::address(F::OWN[1])),
             World::UPLINK | World::OTHER_BRIDGE => self.egress,
-            _ => None,
+            key => self.named.get(&(key & !(1 << 31))).copied(),
         }
+    }
+
+    fn is_bypassed(&self, address: &F::Address) -> bool {
+        self.bypass.contains(address)
     }
 
     fn now(&self) -> Ticks {
