@@ -14,6 +14,7 @@ mod ports;
 mod refusals;
 mod reload;
 mod status;
+mod stopwatch;
 mod tell;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use anyhow::{Context as _, bail};
 use portnat_common::{Lifetimes, Settings};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::ConfigError;
 use crate::control::{Request, Server, Socket};
@@ -44,6 +45,7 @@ use ending::Ending;
 use frames::Receivers;
 use ports::PortHolder;
 use refusals::Refused;
+use stopwatch::Stopwatch;
 
 /// How often flows whose time is over are swept out, beside what flows that begin do.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -146,6 +148,7 @@ impl Daemon {
     /// # Errors
     /// Names what cannot be done. Nothing is left attached or changed then.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let mut watch = Stopwatch::start();
         let singleton = Singleton::acquire()?;
         let socket = config.socket.as_deref().map(Socket::bind).transpose()?;
         let local_ports = local_port_range()?;
@@ -157,7 +160,9 @@ impl Daemon {
         tokio::spawn(connection);
         let host = snapshot(&handle).await?;
         let options = Options::new(&config);
+        watch.ended("looking at the host");
         let mut adoption = Adoption::find(&config)?;
+        watch.ended("reading what is pinned");
         let sysctls = adopt::sysctls(&config)?;
         let commands = Commands::new(&config)?;
         let kept = match adoption.was_there {
@@ -167,8 +172,7 @@ impl Daemon {
         let mut intent = config.intent.clone();
         intent.fast = options.is_fast();
         intent.bypassed = adoption.bypassed();
-        let (mut holder, mut ledger) =
-            PortHolder::new(local_ports, config.state.clone(), config.force);
+        let (mut holder, mut ledger) = PortHolder::new(local_ports, &config)?;
         let left = adoption.ports();
         let number = left.len();
         ledger.take_over(left, adoption.last_id());
@@ -189,11 +193,13 @@ impl Daemon {
             info!("this kernel has no SCTP sockets: published SCTP ports are not reserved");
         }
 
+        watch.ended("giving out ports");
         let mut settings = Settings::new(hz.into(), local_ports);
         settings.lifetimes = options.lifetimes;
         let mut load = config.load;
         load.xdp = frames::mode(load.xdp, intent.fast)?;
         let datapath = adoption.load(&load, &settings)?;
+        watch.ended("loading");
         // Whoever asks before the loop runs waits for it.
         let (server, requests) = match socket.map(Server::start).transpose()? {
             Some((server, requests)) => (Some(server), requests),
@@ -224,7 +230,7 @@ impl Daemon {
             persist: config.persist,
             _singleton: singleton,
         };
-        if let Err(error) = daemon.begin(host, config.load.trace, same).await {
+        if let Err(error) = daemon.begin(host, config.load.trace, same, watch).await {
             daemon.give_up(adoption.was_there).await;
             return Err(error);
         }
@@ -239,12 +245,23 @@ impl Daemon {
     }
 
     /// `same` is how many ports are as they were with a portnat before this one.
-    async fn begin(&mut self, host: Snapshot, trace: bool, same: usize) -> anyhow::Result<()> {
+    async fn begin(
+        &mut self,
+        host: Snapshot,
+        trace: bool,
+        same: usize,
+        mut watch: Stopwatch,
+    ) -> anyhow::Result<()> {
         // What cannot be done at the start is refused; later it is said and tried again.
         if let Some(complaint) = self.reconcile(host).await?.into_iter().next() {
             bail!(complaint);
         }
-        self.settle(same)?;
+        watch.ended("filling tables and attaching");
+        let adopted = self.datapath.settle()?;
+        watch.ended("settling");
+        debug!("started: {watch}");
+        adopt::say(adopted, same, watch.total());
+        self.holder.settle()?;
         self.commands.write(&self.ledger);
         if trace {
             tokio::spawn(self.datapath.messages()?);
@@ -310,6 +327,8 @@ impl Daemon {
         if let Err(error) = self.sysctls.restore() {
             warn!("{error}");
         }
+        // What holds ports has written down something too.
+        self.ledger = Ledger::default();
         // Its directory goes along if it is empty: what was written down beside it is gone by now.
         self.server = None;
     }

@@ -1,12 +1,13 @@
 //! What a portnat before this one has left goes on: its ports keep their numbers and ids.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use portnat_common::Settings;
 use tracing::{info, warn};
 
 use super::{Config, Daemon};
-use crate::datapath::{Datapath, DatapathError, Keep, LeftPort, LoadOptions, Pins};
+use crate::datapath::{Adopted, Datapath, DatapathError, Keep, LeftPort, LoadOptions, Pins};
 use crate::model::PublishedPort;
 use crate::net::{NetError, Sysctls, namespace_name};
 use crate::spec::Protocol;
@@ -97,18 +98,18 @@ pub(super) fn sysctls(config: &Config) -> Result<Sysctls, NetError> {
     }
 }
 
-impl Daemon {
-    /// Ends the taking over, and says what was taken over.
-    pub(super) fn settle(&mut self, ports: usize) -> Result<(), DatapathError> {
-        if let Some(adopted) = self.datapath.settle()? {
-            info!(
-                "took over {ports} ports, {} flows and {} attachments of an earlier portnat",
-                adopted.flows, adopted.attachments
-            );
-        }
-        Ok(())
+/// Says what was taken over, if anything was: so many ports are as they were.
+pub(super) fn say(adopted: Option<Adopted>, ports: usize, took: Duration) {
+    if let Some(Adopted { flows, attachments }) = adopted {
+        info!(
+            "took over {ports} ports, {flows} flows and {attachments} attachments of an earlier \
+             portnat in {} ms",
+            took.as_millis()
+        );
     }
+}
 
+impl Daemon {
     /// Ends, and leaves everything as it is if it `stays`. So it does where a start fails and somebody was
     /// there before: who had a reason to stay, which has not ended.
     pub(super) async fn give_up(mut self, stays: bool) {
@@ -118,6 +119,7 @@ impl Daemon {
         }
         info!("what is published and masqueraded goes on so until `portnat cleanup`");
         self.sysctls.leave();
+        self.holder.leave();
         self.datapath.leave();
     }
 

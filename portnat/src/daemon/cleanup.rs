@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::adopt::{record_path, written_beside};
-use super::commands;
+use super::{commands, ports};
 use crate::datapath::{Leftovers, Pins};
-use crate::net::{Singleton, Sysctls, namespace_name, remove_clsact};
+use crate::net::{Singleton, Sysctls, namespace_name, remove_clsact, restore_reserved_ports};
 use crate::written;
 
 /// What was taken away.
@@ -65,8 +65,12 @@ pub async fn clean_up(pin_dir: &Path, socket: &Path) -> anyhow::Result<Removed> 
     let published = written_beside(socket, commands::FILE)?;
     written::remove(&published).with_context(|| format!("removing {}", published.display()))?;
     let mut sysctls = Sysctls::recorded(&record_path(socket)?, false)?;
-    let changed = sysctls.count();
+    let mut changed = sysctls.count();
     sysctls.restore()?;
+    changed += usize::from(restore_reserved_ports(&written_beside(
+        socket,
+        ports::FILE,
+    )?)?);
     Ok(Removed {
         programs,
         tables,

@@ -1,11 +1,14 @@
 //! The host's ports are given and held.
 
-use std::path::PathBuf;
-
+use super::Config;
+use super::adopt::written_beside;
 use crate::datapath::BindHook;
 use crate::model::{HostPorts, Kept, Ledger, Source, Sticky};
 use crate::net::{Guard, NetError, Reserver, has_ipv6, local_reserved_ports};
 use crate::spec::PublishSpec;
+
+/// What the record of reserved ports is called, behind the network namespace's name.
+pub(super) const FILE: &str = "reserved";
 
 /// Gives ports of the host and holds them, and keeps in mind which ephemeral ones it gave.
 pub(super) struct PortHolder {
@@ -16,22 +19,33 @@ pub(super) struct PortHolder {
 }
 
 impl PortHolder {
-    /// One that knows what is kept in the directory `state`, and a ledger that does. With `force` it
-    /// gives also ports that a process of the host has.
-    pub(super) fn new(
-        ephemeral: (u16, u16),
-        state: Option<PathBuf>,
-        force: bool,
-    ) -> (Self, Ledger) {
+    /// One that knows what is kept in the directory for that, and a ledger that does.
+    pub(super) fn new(ephemeral: (u16, u16), config: &Config) -> Result<(Self, Ledger), NetError> {
+        let recruit = || Ok(Box::new(BindHook::of_all()?) as Box<dyn Guard>);
+        let reserver = match &config.socket {
+            Some(socket) => Reserver::recorded(recruit, &written_beside(socket, FILE)?)?,
+            None => Reserver::new(recruit),
+        };
+        let state = config.state.clone();
         let sticky = state.map_or_else(Sticky::forgetful, Sticky::within);
         let ledger = Ledger::remembering(sticky.given());
         let holder = PortHolder {
             ephemeral,
-            reserver: Reserver::new(|| Ok(Box::new(BindHook::of_all()?) as Box<dyn Guard>)),
+            reserver,
             sticky,
-            force,
+            force: config.force,
         };
-        (holder, ledger)
+        Ok((holder, ledger))
+    }
+
+    /// All that is to be held is held: what a portnat before this one has kept beyond that is given up.
+    pub(super) fn settle(&self) -> Result<(), NetError> {
+        self.reserver.settle()
+    }
+
+    /// Keeps ports from being chosen by the kernel until the next portnat is there.
+    pub(super) fn leave(&self) {
+        self.reserver.leave();
     }
 
     /// Where ports come from as the host is now.

@@ -49,5 +49,7 @@ pub use reserve::{
 };
 pub use single::Singleton;
 pub use snapshot::Snapshot;
-pub use sysctl::{Sysctls, has_ipv6, local_port_range, local_reserved_ports, sysctl};
+pub use sysctl::{
+    Sysctls, has_ipv6, local_port_range, local_reserved_ports, restore_reserved_ports, sysctl,
+};
 pub use watch::Watcher;

@@ -46,13 +46,18 @@ pub(super) struct Guarded {
 }
 
 impl Post {
-    pub(super) fn new(recruit: Recruit) -> Self {
+    pub(super) fn new(recruit: Recruit, reserved: ReservedPorts) -> Self {
         Self {
             recruit,
             guard: None,
             ranges: 0,
-            reserved: ReservedPorts::new(),
+            reserved,
         }
+    }
+
+    /// What keeps the kernel from choosing ports by itself.
+    pub(super) fn reserved(&mut self) -> &mut ReservedPorts {
+        &mut self.reserved
     }
 
     fn enter(&mut self, ports: &PortRange) -> Result<(), GuardError> {

@@ -17,7 +17,8 @@ mod tests;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::libc;
 use socket2::Socket;
@@ -29,7 +30,9 @@ use guard::{Guarded, Post};
 pub use holders::{Holder, Owner, Tenure, holders};
 pub use range::PortRange;
 
+use super::NetError;
 use super::error::reason;
+use super::sysctl::ReservedPorts;
 use crate::spec::Protocol;
 
 /// How many ports of a range are held by a socket each; a larger range is guarded. A socket takes a
@@ -101,10 +104,47 @@ impl Reservation {
 impl Reserver {
     /// `recruit` makes the guard, which is asked for when the first large range comes.
     pub fn new(recruit: impl Fn() -> Result<Box<dyn Guard>, GuardError> + Send + 'static) -> Self {
-        let post = Post::new(Box::new(recruit));
+        Self::with(recruit, ReservedPorts::new())
+    }
+
+    /// The same, which writes down at `path` what it adds to `ip_local_reserved_ports`, and knows what one
+    /// before it has written there.
+    ///
+    /// # Errors
+    /// [`NetError::Record`] if the file cannot be read.
+    pub fn recorded(
+        recruit: impl Fn() -> Result<Box<dyn Guard>, GuardError> + Send + 'static,
+        path: &Path,
+    ) -> Result<Self, NetError> {
+        Ok(Self::with(recruit, ReservedPorts::recorded(path)?))
+    }
+
+    fn with(
+        recruit: impl Fn() -> Result<Box<dyn Guard>, GuardError> + Send + 'static,
+        reserved: ReservedPorts,
+    ) -> Self {
+        let post = Post::new(Box::new(recruit), reserved);
         Self {
             post: Arc::new(Mutex::new(post)),
         }
+    }
+
+    /// Takes out of `ip_local_reserved_ports` what one before this has put there and is not reserved
+    /// again.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn settle(&self) -> Result<(), NetError> {
+        self.post().reserved().settle().map(|_| ())
+    }
+
+    /// Leaves in `ip_local_reserved_ports` what is there, for the next one.
+    pub fn leave(&self) {
+        self.post().reserved().leave();
+    }
+
+    fn post(&self) -> MutexGuard<'_, Post> {
+        self.post.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reserves ports of the host. The address need not be there yet.

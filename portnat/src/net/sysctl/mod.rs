@@ -28,7 +28,7 @@ pub use look::sysctl;
 pub use port_range::local_port_range;
 use record::Record;
 pub(super) use reserved_ports::ReservedPorts;
-pub use reserved_ports::local_reserved_ports;
+pub use reserved_ports::{local_reserved_ports, restore_reserved_ports};
 use verdict::{Verdict, verdict};
 
 /// Resolved by the kernel to the calling thread's network namespace.

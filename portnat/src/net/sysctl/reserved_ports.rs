@@ -6,7 +6,10 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::{NetError, ROOT, open, write};
+use crate::written;
 
 const KEY: &str = "net.ipv4.ip_local_reserved_ports";
 
@@ -35,6 +38,19 @@ pub(in crate::net) struct ReservedPorts {
     ranges: Vec<(u16, u16)>,
     /// What was not there before.
     added: Ports,
+    /// What stays though nobody asks for it: until it is known who asks again, and for the next one.
+    kept: Ports,
+    /// Where it is written down what was added.
+    record: Option<PathBuf>,
+}
+
+/// What is written down: who is killed takes nothing out again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    /// What was added before the last boot is not there any more.
+    boot: String,
+    /// As the kernel writes it.
+    added: String,
 }
 
 /// A set of ports: whether each is in it.
@@ -53,7 +69,56 @@ impl ReservedPorts {
             file: None,
             ranges: Vec::new(),
             added: Ports::none(),
+            kept: Ports::none(),
+            record: None,
         }
+    }
+
+    /// Knows what a portnat before this one has written down at `path` and not taken out, which stays until
+    /// [`ReservedPorts::settle`]; and writes down there what it adds.
+    ///
+    /// # Errors
+    /// [`NetError::Record`] if the file cannot be read.
+    pub(in crate::net) fn recorded(path: &Path) -> Result<Self, NetError> {
+        Self::recorded_under(Path::new(ROOT), path)
+    }
+
+    fn recorded_under(root: &Path, path: &Path) -> Result<Self, NetError> {
+        let failed = |cause| NetError::Record {
+            path: path.to_owned(),
+            cause,
+        };
+        let written = written::read::<Written>(path).map_err(failed)?;
+        let added = match written.filter(|written| written.boot == written::boot_id()) {
+            Some(written) => parse(&written.added)
+                .ok_or_else(|| failed(io::Error::other("it names what are no ports")))?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            added: Ports::of(&added),
+            kept: Ports::of(&added),
+            record: Some(path.to_owned()),
+            ..Self::under(root)
+        })
+    }
+
+    /// Takes out what an earlier portnat has added and nobody has asked for again. Returns whether there
+    /// was anything of it.
+    ///
+    /// # Errors
+    /// As for [`ReservedPorts::reserve`].
+    pub(in crate::net) fn settle(&mut self) -> Result<bool, NetError> {
+        if self.kept == Ports::none() {
+            return Ok(false);
+        }
+        self.kept = Ports::none();
+        self.set()?;
+        Ok(true)
+    }
+
+    /// All that is added stays from now on, for the next portnat.
+    pub(in crate::net) fn leave(&mut self) {
+        self.kept = self.added.clone();
     }
 
     /// Adds a range.
@@ -89,23 +154,57 @@ impl ReservedPorts {
         };
         let now = Ports::of(&port_ranges(file)?);
         let others = now.without(&self.added);
-        let added = Ports::of(&self.ranges).without(&others);
+        let added = Ports::of(&self.ranges).with(&self.kept).without(&others);
         let wanted = others.with(&added);
         if wanted != now {
+            // Before it is so: who is killed in between has added nothing that is not written down.
+            write_down(self.record.as_deref(), &self.added.with(&added))?;
             let (old, new) = (now.to_string(), wanted.to_string());
             write(file, &new).map_err(|cause| NetError::WriteSysctl {
                 key: KEY.to_owned(),
                 value: new.clone(),
                 cause,
             })?;
-            match self.ranges.is_empty() {
+            match added == Ports::none() {
                 true => tracing::info!("restored {KEY} = {new:?}"),
                 false => tracing::info!("set {KEY} = {new:?} (was {old:?}), restored at exit"),
             }
         }
+        if wanted != now || added != self.added {
+            write_down(self.record.as_deref(), &added)?;
+        }
         self.added = added;
         Ok(())
     }
+}
+
+/// Writes down what was added; if that is nothing, the file goes.
+fn write_down(record: Option<&Path>, added: &Ports) -> Result<(), NetError> {
+    let Some(path) = record else {
+        return Ok(());
+    };
+    let written = match *added == Ports::none() {
+        true => written::remove(path),
+        false => written::replace(
+            path,
+            &Written {
+                boot: written::boot_id(),
+                added: added.to_string(),
+            },
+        ),
+    };
+    written.map_err(|cause| NetError::Record {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+/// Takes out what portnats have added and written down at `path`. Returns whether there was anything.
+///
+/// # Errors
+/// The kernel refuses to tell or to set the value, or the file cannot be read.
+pub fn restore_reserved_ports(path: &Path) -> Result<bool, NetError> {
+    ReservedPorts::recorded(path)?.settle()
 }
 
 impl Ports {
@@ -183,89 +282,4 @@ fn parse(text: &str) -> Option<Vec<(u16, u16)>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use tempfile::TempDir;
-
-    use super::*;
-
-    #[test]
-    fn ports_and_ranges_with_commas_between() {
-        assert_eq!(parse("\n"), Some(Vec::new()));
-        assert_eq!(parse("8080\n"), Some(vec![(8080, 8080)]));
-        let several = parse("1-3,8080,65535");
-        assert_eq!(several, Some(vec![(1, 3), (8080, 8080), (65535, 65535)]));
-        assert_eq!(parse("8080-"), None);
-        assert_eq!(parse("65536"), None);
-        assert_eq!(parse("2-1"), None);
-        local_reserved_ports().expect("this host has some or none");
-    }
-
-    #[test]
-    fn a_set_is_written_as_the_kernel_does() {
-        assert_eq!(Ports::none().to_string(), "");
-        let all = [(0, 1), (3, 3), (65535, 65535)];
-        assert_eq!(Ports::of(&all).to_string(), "0-1,3,65535");
-    }
-
-    /// What stands for the sysctl; a file keeps what is longer than what is written over it.
-    fn root(value: &str) -> TempDir {
-        let root = tempfile::tempdir().expect("a directory");
-        fs::create_dir_all(root.path().join("net/ipv4")).expect("a directory");
-        fs::write(path(root.path()), value).expect("written");
-        root
-    }
-
-    #[track_caller]
-    fn stands(root: &TempDir, value: &str) {
-        let text = fs::read_to_string(path(root.path())).expect("is there");
-        assert_eq!(text.lines().next(), Some(value));
-    }
-
-    #[test]
-    fn what_stood_there_stays() {
-        let root = root("8080-8090\n");
-        let mut ports = ReservedPorts::under(root.path());
-        ports.reserve(8085, 9000).expect("set");
-        stands(&root, "8080-9000");
-        ports.release(8085, 9000).expect("set");
-        stands(&root, "8080-8090");
-        ports.release(8085, 9000).expect("nothing to do");
-        stands(&root, "8080-8090");
-    }
-
-    #[test]
-    fn what_two_ranges_need_stays_until_both_are_gone() {
-        let root = root("\n");
-        let mut ports = ReservedPorts::under(root.path());
-        ports.reserve(10, 20).expect("set");
-        ports.reserve(15, 30).expect("set");
-        stands(&root, "10-30");
-        ports.release(10, 20).expect("set");
-        stands(&root, "15-30");
-        ports.release(15, 30).expect("set");
-        stands(&root, "");
-    }
-
-    #[test]
-    fn what_somebody_else_sets_meanwhile_stays() {
-        let root = root("\n");
-        let mut ports = ReservedPorts::under(root.path());
-        ports.reserve(10, 20).expect("set");
-        fs::write(path(root.path()), "10-20,40\n").expect("written");
-        ports.release(10, 20).expect("set");
-        stands(&root, "40");
-    }
-
-    #[test]
-    fn what_cannot_be_set_is_not_remembered() {
-        let root = root("many\n");
-        let mut ports = ReservedPorts::under(root.path());
-        let refusal = ports.reserve(10, 20).expect_err("no ports");
-        assert!(refusal.to_string().contains("\"many\""), "{refusal}");
-        fs::write(path(root.path()), "\n").expect("written");
-        ports.reserve(40, 40).expect("set");
-        stands(&root, "40");
-    }
-}
+mod tests;
