@@ -1,10 +1,12 @@
 //! The host's ports are given and held.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::datapath::BindHook;
 use crate::model::{HostPorts, Ledger, Source, Sticky};
 use crate::net::{Guard, NetError, Reserver, has_ipv6, local_reserved_ports};
+use crate::privileges::Aide;
 use crate::spec::PublishSpec;
 
 /// Gives ports of the host and holds them, and keeps in mind which ephemeral ones it gave.
@@ -22,12 +24,17 @@ impl PortHolder {
         ephemeral: (u16, u16),
         state: Option<PathBuf>,
         force: bool,
+        aide: Option<Arc<Aide>>,
     ) -> (Self, Ledger) {
         let sticky = state.map_or_else(Sticky::forgetful, Sticky::within);
         let ledger = Ledger::remembering(sticky.given());
+        let mut reserver = Reserver::new(|| Ok(Box::new(BindHook::of_all()?) as Box<dyn Guard>));
+        if let Some(aide) = aide {
+            reserver = reserver.with_owners(Box::new(move |inodes| aide.owners(inodes)));
+        }
         let holder = PortHolder {
             ephemeral,
-            reserver: Reserver::new(|| Ok(Box::new(BindHook::of_all()?) as Box<dyn Guard>)),
+            reserver,
             sticky,
             force,
         };
