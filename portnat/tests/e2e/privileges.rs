@@ -3,6 +3,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use portnat::lab::{Lab, probe};
 use portnat::spec::Protocol;
 
@@ -26,7 +28,7 @@ pub(crate) const KEPT: u64 = NET_BIND_SERVICE | NET_ADMIN | BPF;
 const SOMEBODY: u32 = 4711;
 
 /// The value of a line of a process's status.
-fn status(pid: i32, name: &str) -> String {
+pub(crate) fn status(pid: i32, name: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = text
         .lines()
@@ -129,4 +131,25 @@ fn little_is_kept_and_all_goes_on() {
             Ok(_) => Err("it runs"),
         }
     });
+}
+
+#[test]
+fn without_its_helper_it_goes_on() {
+    let lab = Lab::builder().build().expect("a lab");
+    let container = &lab.containers[0];
+    let _server = tcp_server(&container.namespace, container.address, 80);
+    let folder = tempfile::tempdir().expect("a directory");
+    let config = folder.path().join("portnat.toml");
+    fs::write(&config, "publish = [\"8080:80@172.17.0.2\"]\n").expect("written");
+    let daemon = Daemon::run(&lab, &["--config", config.to_str().expect("text")]);
+    kill(Pid::from_raw(helper(&daemon)), Signal::SIGKILL).expect("it runs");
+    let refused = daemon.ask(&["reload"]);
+    let words = "the helper process does not answer: restart portnat";
+    assert!(refused.stderr[0].ends_with(words), "{refused:#?}");
+    daemon.told(&["publish", CONTAINER, "-p", "8081:80"]);
+    for port in [8080, 8081] {
+        let answer = probe::tcp_echo(&lab.client, at(Lab::HOST, port), b"hello");
+        assert_eq!(answer.expect("an answer"), b"hello");
+    }
+    daemon.stop();
 }
