@@ -20,6 +20,7 @@ mod tell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -37,7 +38,9 @@ use crate::model::{
 use crate::net::{
     Singleton, Snapshot, Sysctls, Watcher, local_port_range, snapshot, ticks_per_second,
 };
+use crate::privileges::{self, Aide};
 use crate::report::Report;
+use crate::service::Service;
 use crate::spec::PublishSpec;
 use adopt::Adoption;
 use commands::Commands;
@@ -85,6 +88,9 @@ pub struct Config {
     pub pin_dir: Option<PathBuf>,
     /// Whether everything is to outlive this one.
     pub persist: bool,
+    /// Who does what takes more privileges; `None` for this process itself, which then keeps all that it
+    /// has.
+    pub aide: Option<Arc<Aide>>,
 }
 
 /// Reads anew what `portnat run` is told, for a portnat that runs with these options.
@@ -139,6 +145,10 @@ pub struct Daemon {
     ending: Ending,
     /// Whether everything stays when this ends.
     persist: bool,
+    /// Who does what we may not.
+    aide: Option<Arc<Aide>>,
+    /// The service manager.
+    service: Service,
     _singleton: Singleton,
 }
 
@@ -198,7 +208,12 @@ impl Daemon {
         settings.lifetimes = options.lifetimes;
         let mut load = config.load;
         load.xdp = frames::mode(load.xdp, intent.fast)?;
-        let datapath = adoption.load(&load, &settings)?;
+        let mut datapath = adoption.load(&load, &settings)?;
+        // What is loaded outlives us, and the next one need not load it; else each start would take longer.
+        if config.persist && config.aide.is_some() {
+            datapath.load_rest()?;
+            privileges::loaded()?;
+        }
         watch.ended("loading");
         // Whoever asks before the loop runs waits for it.
         let (server, requests) = match socket.map(Server::start).transpose()? {
@@ -228,6 +243,8 @@ impl Daemon {
             reread: None,
             ending: Ending::default(),
             persist: config.persist,
+            aide: config.aide,
+            service: Service::default(),
             _singleton: singleton,
         };
         if let Err(error) = daemon.begin(host, config.load.trace, same, watch).await {
@@ -281,7 +298,10 @@ impl Daemon {
         track.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_look = Instant::now();
         loop {
+            self.tell_status();
             tokio::select! {
+                // Here and nowhere else, so that it says that this loop turns.
+                () = self.service.due() => self.service.ping(),
                 () = &mut stop => return Ok(()),
                 changed = self.watcher.changed() => {
                     changed?;
@@ -311,6 +331,7 @@ impl Daemon {
 
     /// Detaches everything and puts back what was changed, unless it is to stay.
     pub async fn stop(mut self) -> Report {
+        self.service.stopping();
         self.warn_of_refusals();
         let report = self.report();
         let stays = self.persist;

@@ -10,6 +10,8 @@
 //! - [`spec`]: Docker's `-p` grammar. [`model`]: what should be, as pure functions.
 //! - [`net`]: netlink, sysctls and sockets. [`datapath`]: programs and maps, the only room that
 //!   knows aya.
+//! - [`privileges`]: what the daemon may do, and who does the rest. [`service`]: what a service manager is
+//!   told.
 //! - `written`: small files in which a portnat writes down what the next one has to know.
 //! - [`lab`]: hosts made out of network namespaces, for the demo and the tests.
 
@@ -23,6 +25,8 @@ pub mod flows;
 pub mod lab;
 pub mod model;
 pub mod net;
+pub mod privileges;
 pub mod report;
+pub mod service;
 pub mod spec;
 mod written;

@@ -67,6 +67,9 @@ enum Verb {
     },
     /// Build portnat and have it write its man pages to target/man.
     Man,
+    /// Build portnat as a static binary, and make a Debian package and an archive of it in target/dist;
+    /// the package is tried.
+    Dist,
     /// Check the formatting, and clippy on every crate, the eBPF crate as bpfel code.
     Lint,
 }
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Verb::Test { suite, arguments } => verbs::test::run(suite, &arguments),
         Verb::Bench { arguments } => verbs::bench::run(&arguments),
         Verb::Man => verbs::man(),
+        Verb::Dist => verbs::dist::run(),
         Verb::Lint => verbs::lint::run(),
     };
     match outcome {

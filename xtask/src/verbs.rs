@@ -1,6 +1,7 @@
 //! What one types after `cargo xtask`.
 
 pub(crate) mod bench;
+pub(crate) mod dist;
 pub(crate) mod lint;
 pub(crate) mod test;
 

@@ -133,6 +133,7 @@ impl HostDaemon {
             socket: None,
             pin_dir: None,
             persist: false,
+            aide: None,
         };
         let (ready, is_ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();

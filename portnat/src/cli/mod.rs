@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod flows;
+mod helper;
 mod ls;
 mod man;
 mod port;
@@ -67,6 +68,8 @@ enum Command {
     Demo(demo::Args),
     Completions(completions::Args),
     #[command(hide = true)]
+    Helper(helper::Args),
+    #[command(hide = true)]
     Man(man::Args),
 }
 
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Helper(args) => helper::run(&args),
         Command::Man(args) => man::run(&args),
     };
     result.unwrap_or_else(|error| {

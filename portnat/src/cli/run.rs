@@ -5,24 +5,28 @@ use std::io::{self, Write as _};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::builder::TypedValueParser;
 use ipnet::IpNet;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::admission::AdmissionArgs;
 use super::cleanup::PinDirArg;
-use super::privileges;
+use super::privileges::{check, mask};
 use super::publishing::Publishing;
 use crate::config::{ConfigError, ConfigFile, MAX_FLOWS, MAX_HALF_OPEN};
 use crate::control::SocketArg;
 use crate::daemon::{Config, Daemon, Reread};
-use crate::datapath::{AttachMode, LoadOptions, UdpMapping, XdpMode};
+use crate::datapath::{AttachMode, LoadOptions, Pins, UdpMapping, XdpMode};
 use crate::model::{FastPath, Intent, Interfaces, Mark, Masquerade, Network, Timeout};
+use crate::net::namespace_name;
+use crate::privileges::{Aide, separate};
 use crate::report::Report;
+use crate::service::Service;
 
 /// Publish ports until SIGINT, SIGTERM or SIGHUP, then put everything back, unless it is to stay.
 ///
@@ -140,12 +144,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// All that is told, the file's words included, which is read now.
-    fn config(&self) -> Result<(Config, ConfigFile), ConfigError> {
-        let file = match &self.config {
-            Some(path) => ConfigFile::read(path)?,
-            None => ConfigFile::default(),
-        };
+    /// All that is told, the file's words included.
+    fn config(&self, file: &ConfigFile) -> Result<Config, ConfigError> {
         let max_flows = self.max_flows.or(file.max_flows).unwrap_or(262_144);
         let max_half_open = self.max_half_open.or(file.max_half_open);
         let per_container = self
@@ -156,7 +156,7 @@ impl Args {
             config_publish: file.publish.clone(),
             force: self.force,
             state: Some(self.state.clone()),
-            admission: self.admission.rules(&file),
+            admission: self.admission.rules(file),
             intent: Intent {
                 uplinks: first_said(&self.uplinks, &file.uplinks),
                 bridges: first_said(&self.bridges, &file.bridges),
@@ -181,14 +181,28 @@ impl Args {
             socket: Some(self.socket.socket.clone()),
             pin_dir: Some(self.pins.pin_dir.clone()),
             persist: self.persist,
+            aide: None,
         };
-        Ok((config, file))
+        Ok(config)
     }
 
-    /// How the file is read anew.
-    fn reread(self) -> Reread {
+    /// What the file says, read now.
+    fn file(&self) -> Result<ConfigFile, ConfigError> {
+        match &self.config {
+            Some(path) => ConfigFile::read(path),
+            None => Ok(ConfigFile::default()),
+        }
+    }
+
+    /// How the file is read anew, which the helper does: it may be where only its owner may look.
+    fn reread(self, path: PathBuf, aide: Arc<Aide>) -> Reread {
         Box::new(move |running| {
-            let (config, file) = self.config()?;
+            let text = aide.config().map_err(|error| ConfigError::Read {
+                path: path.clone(),
+                cause: error.into(),
+            })?;
+            let file = ConfigFile::parse(&path, &text)?;
+            let config = self.config(&file)?;
             file.check_fixed(&config.load, running)?;
             Ok(config)
         })
@@ -218,20 +232,30 @@ enum Asked {
 
 /// Runs the daemon in the foreground.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    privileges::check()?;
+    check()?;
     // Also before anything is changed.
-    let config = match args.config() {
-        Ok((config, _)) => config,
+    let config = match args.file().and_then(|file| args.config(&file)) {
+        Ok(config) => config,
         Err(error) => return Ok(super::misused(error)),
+    };
+    // What takes more than the daemon keeps.
+    raise_limits();
+    if args.persist {
+        Pins::new(&args.pins.pin_dir, &namespace_name()?).require_file_system()?;
+    }
+    let aide = Arc::new(separate(args.config.as_deref())?);
+    let config = Config {
+        aide: Some(Arc::clone(&aide)),
+        ..config
     };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?
-        .block_on(serve(args, config))
+        .block_on(serve(args, config, aide))
 }
 
-async fn serve(args: Args, config: Config) -> anyhow::Result<ExitCode> {
+async fn serve(args: Args, config: Config, aide: Arc<Aide>) -> anyhow::Result<ExitCode> {
     // Before anything is changed: a signal that comes while we start must not end us half-way.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -241,11 +265,11 @@ async fn serve(args: Args, config: Config) -> anyhow::Result<ExitCode> {
         true => None,
         false => Some(signal(SignalKind::hangup())?),
     };
-    raise_file_limit();
     let mut daemon = Daemon::start(config).await?;
-    if reloads {
-        daemon.reload_by(args.reread());
+    if let Some(path) = args.config.clone() {
+        daemon.reload_by(args.reread(path, aide));
     }
+    daemon.serve_for(Service::from_environment());
     info!("ready");
     let served = loop {
         let mut asked = Asked::Stop;
@@ -287,15 +311,17 @@ fn print(report: &Report) {
 /// Whether we were started to outlive the terminal, as by nohup(1).
 fn hangup_is_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    privileges::mask(&status, "SigIgn:") & 1 << (nix::libc::SIGHUP - 1) != 0
+    mask(&status, "SigIgn:") & 1 << (nix::libc::SIGHUP - 1) != 0
 }
 
-/// A published port takes a descriptor, and the usual limit of 1024 is for programs that use
-/// select(2).
-fn raise_file_limit() {
+/// Raises limits that are for other programs: a published port takes a descriptor, and the usual limit
+/// of 1024 is for programs that use select(2); and below Linux 5.11 maps count as locked memory.
+fn raise_limits() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
         warn!("raising the limit of open files: {error}");
     }
+    // Who may not do that is told when a map is refused.
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 }

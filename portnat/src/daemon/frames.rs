@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 use super::Daemon;
 use crate::datapath::{Datapath, XdpMode};
 use crate::net::{FarEnd, Snapshot, frame_takers};
+use crate::privileges::Aide;
 
 /// How there can be XDP, where it is asked for in this way.
 ///
@@ -123,7 +124,7 @@ impl Daemon {
             if !receivers.tried.insert(*index) {
                 continue;
             }
-            let why = match far_end.set_gro(&self.handle, true).await {
+            let why = match set_gro(&self.handle, self.aide.as_deref(), *far_end, true).await {
                 Ok(true) => {
                     info!("switched GRO on at the container's end of {name}, restored at exit");
                     receivers.switched.insert(*index, *far_end);
@@ -131,7 +132,7 @@ impl Daemon {
                     continue;
                 }
                 Ok(false) => "it has GRO, and does not take frames all the same".to_owned(),
-                Err(error) => error.to_string(),
+                Err(why) => why,
             };
             if receivers.told.insert(*index) {
                 info!("no XDP for the container behind {name}: {why}");
@@ -143,11 +144,28 @@ impl Daemon {
     /// Switches off what was switched on.
     pub(super) async fn restore_far_ends(&mut self) {
         for (index, far_end) in std::mem::take(&mut self.receivers.switched) {
-            match far_end.set_gro(&self.handle, false).await {
+            match set_gro(&self.handle, self.aide.as_deref(), far_end, false).await {
                 Ok(true) => debug!("switched GRO off at the other end of interface {index}"),
                 Ok(false) => {}
                 Err(error) => warn!("switching GRO off behind interface {index}: {error}"),
             }
         }
+    }
+}
+
+/// Switches GRO at a far end, where another network namespace is entered. Returns whether that was a
+/// change, or why it was not done.
+async fn set_gro(
+    handle: &rtnetlink::Handle,
+    aide: Option<&Aide>,
+    end: FarEnd,
+    on: bool,
+) -> Result<bool, String> {
+    match aide {
+        Some(aide) => aide.set_gro(end, on).map_err(|error| error.to_string()),
+        None => end
+            .set_gro(handle, on)
+            .await
+            .map_err(|error| error.to_string()),
     }
 }

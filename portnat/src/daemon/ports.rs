@@ -22,13 +22,16 @@ impl PortHolder {
     /// One that knows what is kept in the directory for that, and a ledger that does.
     pub(super) fn new(ephemeral: (u16, u16), config: &Config) -> Result<(Self, Ledger), NetError> {
         let recruit = || Ok(Box::new(BindHook::of_all()?) as Box<dyn Guard>);
-        let reserver = match &config.socket {
+        let mut reserver = match &config.socket {
             Some(socket) => Reserver::recorded(recruit, &written_beside(socket, FILE)?)?,
             None => Reserver::new(recruit),
         };
         let state = config.state.clone();
         let sticky = state.map_or_else(Sticky::forgetful, Sticky::within);
         let ledger = Ledger::remembering(sticky.given());
+        if let Some(aide) = config.aide.clone() {
+            reserver = reserver.with_owners(Box::new(move |inodes| aide.owners(inodes)));
+        }
         let holder = PortHolder {
             ephemeral,
             reserver,

@@ -22,6 +22,14 @@ impl Daemon {
 
     /// Reads the config anew and applies what is other than before. What fails changes nothing.
     pub(super) async fn reload(&mut self) -> Result<Reloading, ChangeError> {
+        self.service.reloading();
+        let reloading = self.reread().await;
+        self.tell_status();
+        self.service.ready();
+        reloading
+    }
+
+    async fn reread(&mut self) -> Result<Reloading, ChangeError> {
         let Some(reread) = &self.reread else {
             return Err(ChangeError::NoConfig);
         };

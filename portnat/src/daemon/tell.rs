@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use super::Daemon;
 use crate::model::{Desired, Role};
 use crate::report::Report;
+use crate::service::{Service, status};
 
 impl Daemon {
     /// The published ports and what came through them.
@@ -24,6 +25,18 @@ impl Daemon {
             0
         });
         Report::new(&self.ledger.listed(), &totals, &drops, accelerated)
+    }
+
+    /// Tells the service manager from now on how it goes; at once, that all is done that was asked for.
+    pub fn serve_for(&mut self, service: Service) {
+        self.service = service;
+        self.tell_status();
+        self.service.ready();
+    }
+
+    pub(super) fn tell_status(&mut self) {
+        let (published, uplinks) = (&self.intent.published, self.reported.len());
+        self.service.status(|| status(published, uplinks));
     }
 
     pub(super) fn announce(&self) {

@@ -23,6 +23,7 @@ mod migrate;
 mod pins;
 mod pod;
 mod reader;
+mod rest;
 mod tables;
 mod xdp;
 

@@ -101,7 +101,11 @@ impl Pins {
         Ok(())
     }
 
-    fn require_file_system(&self) -> Result<(), DatapathError> {
+    /// Mounts a BPF file system if there is none where one is expected.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn require_file_system(&self) -> Result<(), DatapathError> {
         let there = self.root.ancestors().find(|path| path.is_dir());
         let there = there.unwrap_or(Path::new("/"));
         let kind = statfs(there).map_err(|error| Self::failed(there, &error.into()))?;

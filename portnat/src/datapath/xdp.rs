@@ -295,6 +295,14 @@ impl Datapath {
         }
     }
 
+    /// Loads the program now, if it is to be used, and not when the first uplink comes.
+    pub(super) fn ensure_frames(&mut self) -> Result<(), DatapathError> {
+        match self.frames.mode {
+            XdpMode::Off => Ok(()),
+            _ => self.xdp().map(drop),
+        }
+    }
+
     /// The program, loaded.
     fn xdp(&mut self) -> Result<&mut Xdp, DatapathError> {
         let name = self.frames.program();

@@ -75,7 +75,13 @@ fn ask(device: &CStr, command: u32, value: u32) -> io::Result<u32> {
     )?;
     // SAFETY: the kernel reads the request and the value that it points to, and writes that one; both
     // live until the call is over.
-    let answer = unsafe { libc::ioctl(asked.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    let answer = unsafe {
+        libc::ioctl(
+            asked.as_raw_fd(),
+            libc::SIOCETHTOOL as libc::Ioctl,
+            &raw mut request,
+        )
+    };
     Errno::result(answer)?;
     Ok(value.value)
 }

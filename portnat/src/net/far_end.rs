@@ -15,6 +15,7 @@ use nix::sched::{CloneFlags, setns};
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{Feature, NetError};
@@ -23,7 +24,7 @@ use super::{Feature, NetError};
 const KEPT: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 
 /// The other end of a veth, in another network namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FarEnd {
     /// The number that this namespace has for the other one.
     pub namespace: i32,

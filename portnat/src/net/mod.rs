@@ -44,8 +44,8 @@ pub use frames::frame_takers;
 pub use link::{Address, Link, LinkKind, LinkLayer, Scope};
 pub use namespace::namespace_name;
 pub use reserve::{
-    Choice, Guard, GuardError, Holder, MOST_SOCKETS, Owner, PortRange, Reservation, ReserveError,
-    Reserver, Tenure, holders,
+    Choice, Guard, GuardError, Holder, MOST_SOCKETS, Owner, Owners, PortRange, Reservation,
+    ReserveError, Reserver, Tenure, holders, owners,
 };
 pub use single::Singleton;
 pub use snapshot::Snapshot;

@@ -20,6 +20,7 @@
 //!   file, and that it is read anew.
 //! - [`fragments`]: datagrams in fragments, of which some do not come.
 //! - [`lifecycle`]: what is left behind, which is nothing. [`survival`]: unless it is to go on. [`demo`]: the same of the demo.
+//! - [`service`]: what a service manager hears. [`privileges`]: what the daemon may do.
 //! - [`admission`]: who may come in. [`networks`]: who reaches containers by their own addresses.
 //! - [`doctor`]: what keeps ports from working is found and told.
 //! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
@@ -53,12 +54,14 @@ mod matrix;
 mod networks;
 mod picture;
 mod pieces;
+mod privileges;
 mod publish;
 mod ranges;
 mod refusal;
 mod reload;
 mod reserve;
 mod sctp;
+mod service;
 mod support;
 mod survival;
 mod tenant;

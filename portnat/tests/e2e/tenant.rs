@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::unistd::{Uid, setuid};
 use portnat::datapath::BindHook;
 use portnat::lab::Namespace;
 use portnat::net::{Choice, Guard, PortRange, Reserver};
@@ -61,6 +62,11 @@ impl Tenant {
             self.tell(&format!("join {}", cgroup.path.display())),
             "done"
         );
+    }
+
+    /// Gives up being root, for this user.
+    pub(crate) fn become_user(&mut self, number: u32) {
+        assert_eq!(self.tell(&format!("become {number}")), "done");
     }
 
     /// Binds a socket and keeps it; a TCP one listens. `None` if that works, else the kernel's answer.
@@ -173,6 +179,9 @@ fn obey() {
                 let members = Path::new(cgroup).join("cgroup.procs");
                 fs::write(members, id().to_string()).map(|()| Box::new(()) as _)
             }
+            ["become", number] => setuid(Uid::from_raw(number.parse().expect("a number")))
+                .map(|()| Box::new(()) as _)
+                .map_err(io::Error::from),
             ["bind", "tcp", at] => TcpListener::bind(at).map(|socket| Box::new(socket) as _),
             ["bind", "udp", at] => UdpSocket::bind(at).map(|socket| Box::new(socket) as _),
             ["reserve", cgroup, first, last] => reserver(Path::new(cgroup))

@@ -64,6 +64,10 @@ fn run_suite(suite: Suite, arguments: &[String]) -> Result<()> {
         // What portnat is compared with, and gets along with, on a host.
         apt::require("nft", "nftables")?;
         apt::require("iptables", "iptables")?;
+        // It judges the unit.
+        if let Err(error) = apt::require("systemd-analyze", "systemd") {
+            say(&format!("going on without systemd-analyze: {error:#}"));
+        }
         // Who listens on a bridge changes what the bridge sees.
         apt::require("tcpdump", "tcpdump")?;
     }

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 
 use crate::net::{
     Holder, NetError, PortRange, Snapshot, Tenure, frame_takers, holders, local_port_range,
-    local_reserved_ports, snapshot,
+    local_reserved_ports, owners, snapshot,
 };
 use crate::report::Report;
 use crate::spec::Protocol;
@@ -159,7 +159,7 @@ fn bound(report: &Report) -> io::Result<Vec<Held>> {
     }
     let mut held = Vec::new();
     for span in &spans {
-        let found = holders(span)?;
+        let found = holders(span, &owners)?;
         let bound = found.into_iter().filter(|one| one.tenure == Tenure::Bound);
         held.extend(bound.map(|holder| Held {
             address: span.address,

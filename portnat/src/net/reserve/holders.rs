@@ -21,8 +21,9 @@ use nix::libc;
 use rtnetlink::packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
+use serde::{Deserialize, Serialize};
 
-use super::PortRange;
+use super::{Owners, PortRange};
 
 /// A socket that is bound and neither listens nor is connected (Linux 6.8, commit 91051f003948);
 /// earlier kernels do not list such.
@@ -56,7 +57,7 @@ pub enum Tenure {
 }
 
 /// Whose a socket is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Owner {
     /// A process; of several that share the socket, the oldest.
     Process {
@@ -106,11 +107,12 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Who has ports of a range in this network namespace: by port, those that serve first.
+/// Who has ports of a range in this network namespace: by port, those that serve first. Whose sockets
+/// are, `owners` tells.
 ///
 /// # Errors
 /// The kernel does not list its sockets. Of a protocol that it has no sockets of nobody has a port.
-pub fn holders(ports: &PortRange) -> io::Result<Vec<Holder>> {
+pub fn holders(ports: &PortRange, owners: &Owners) -> io::Result<Vec<Holder>> {
     let mut found = Vec::new();
     // A socket of IPv6 can have a port of IPv4 too, but not the other way round.
     let families: &[u8] = match ports.address.is_ipv4() {
@@ -205,7 +207,8 @@ fn sockets(family: u8, protocol: u8, mut each: impl FnMut(&InetResponse)) -> io:
 }
 
 /// Whose sockets the inodes are, as far as `/proc` tells. Processes come and go while we look.
-fn owners(inodes: &BTreeSet<u32>) -> BTreeMap<u32, Owner> {
+#[must_use]
+pub fn owners(inodes: &BTreeSet<u32>) -> BTreeMap<u32, Owner> {
     let mut owners = BTreeMap::new();
     if inodes.is_empty() {
         return owners;
@@ -278,14 +281,17 @@ mod tests {
     fn a_listener_is_found_with_its_process() {
         let server = TcpListener::bind((Ipv4Addr::new(127, 77, 1, 1), 0)).expect("a free port");
         let address = server.local_addr().expect("is bound");
-        let found = holders(&at(address, Protocol::Tcp)).expect("a list");
+        let found = holders(&at(address, Protocol::Tcp), &owners).expect("a list");
         let expected = Holder {
             address,
             tenure: Tenure::Bound,
             owner: this_process(),
         };
         assert_eq!(found, [expected]);
-        assert_eq!(holders(&at(address, Protocol::Udp)).expect("a list"), []);
+        assert_eq!(
+            holders(&at(address, Protocol::Udp), &owners).expect("a list"),
+            []
+        );
         assert!(!found[0].is_dockers());
     }
 
@@ -298,7 +304,7 @@ mod tests {
             Ipv6Addr::LOCALHOST.into(),
         ] {
             let asked = SocketAddr::new(ip, port);
-            let found = holders(&at(asked, Protocol::Udp)).expect("a list");
+            let found = holders(&at(asked, Protocol::Udp), &owners).expect("a list");
             let holder = found.first().expect("the socket");
             assert_eq!(holder.address, server.local_addr().expect("is bound"));
             let Owner::Process { pid, name } = this_process() else {
@@ -315,7 +321,7 @@ mod tests {
         let address = server.local_addr().expect("is bound");
         let _client = TcpStream::connect(address).expect("a connection");
         let _accepted = server.accept().expect("a connection");
-        let found = holders(&at(address, Protocol::Tcp)).expect("a list");
+        let found = holders(&at(address, Protocol::Tcp), &owners).expect("a list");
         let tenures: Vec<_> = found.iter().map(|holder| holder.tenure).collect();
         assert_eq!(tenures, [Tenure::Bound, Tenure::Connected]);
     }
@@ -329,9 +335,9 @@ mod tests {
         drop(server.accept().expect("a connection"));
         io::Read::read(&mut client, &mut [0]).expect("the end");
         drop((client, server));
-        let mut asked = holders(&at(address, Protocol::Tcp)).expect("a list");
+        let mut asked = holders(&at(address, Protocol::Tcp), &owners).expect("a list");
         while asked.iter().any(|holder| holder.tenure == Tenure::Closing) {
-            asked = holders(&at(address, Protocol::Tcp)).expect("a list");
+            asked = holders(&at(address, Protocol::Tcp), &owners).expect("a list");
         }
         let [remnant] = &asked[..] else {
             panic!("{asked:?}");

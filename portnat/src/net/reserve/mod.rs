@@ -14,6 +14,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -27,7 +28,7 @@ use tracing::{info, warn};
 pub use error::ReserveError;
 pub use guard::{Guard, GuardError};
 use guard::{Guarded, Post};
-pub use holders::{Holder, Owner, Tenure, holders};
+pub use holders::{Holder, Owner, Tenure, holders, owners};
 pub use range::PortRange;
 
 use super::NetError;
@@ -42,7 +43,11 @@ pub const MOST_SOCKETS: usize = 256;
 /// Reserves host ports of one network namespace, that of the thread that uses it.
 pub struct Reserver {
     post: Arc<Mutex<Post>>,
+    owners: Box<Owners>,
 }
+
+/// Who tells whose the sockets with some inodes are.
+pub type Owners = dyn Fn(&BTreeSet<u32>) -> BTreeMap<u32, Owner> + Send;
 
 /// Host ports that nobody else can bind, free again on drop.
 ///
@@ -126,7 +131,14 @@ impl Reserver {
         let post = Post::new(Box::new(recruit), reserved);
         Self {
             post: Arc::new(Mutex::new(post)),
+            owners: Box::new(owners),
         }
+    }
+
+    /// Has whose sockets are be told by this, and not read in `/proc` by this process.
+    #[must_use]
+    pub fn with_owners(self, owners: Box<Owners>) -> Self {
+        Self { owners, ..self }
     }
 
     /// Takes out of `ip_local_reserved_ports` what one before this has put there and is not reserved
@@ -169,7 +181,7 @@ impl Reserver {
         };
         let (hold, conflicts) = match guarded {
             Some((guarded, conflicts)) => (Hold::Guard(guarded), conflicts),
-            None => bind(&ports)?,
+            None => bind(&ports, &self.owners)?,
         };
         check(&ports, &conflicts, choice, force)?;
         say(&ports, conflicts);
@@ -184,10 +196,11 @@ impl Reserver {
         force: bool,
     ) -> Result<Option<(Guarded, Vec<Conflict>)>, ReserveError> {
         // Before, so that a refusal changes nothing; and after, when nobody can bind any more.
-        let listed = match passed_by(ports) {
+        let listed = match passed_by(ports, &self.owners) {
             Ok(conflicts) => {
                 check(ports, &conflicts, choice, force)?;
-                Guarded::new(&self.post, ports).and_then(|guarded| Ok((guarded, passed_by(ports)?)))
+                Guarded::new(&self.post, ports)
+                    .and_then(|guarded| Ok((guarded, passed_by(ports, &self.owners)?)))
             }
             Err(error) => Err(error),
         };
@@ -200,8 +213,9 @@ impl Reserver {
 }
 
 /// Who has ports of a range that is guarded.
-fn passed_by(ports: &PortRange) -> Result<Vec<Conflict>, GuardError> {
-    let found = holders(ports).map_err(|error| GuardError(unlisted(ports.protocol, &error)))?;
+fn passed_by(ports: &PortRange, owners: &Owners) -> Result<Vec<Conflict>, GuardError> {
+    let found =
+        holders(ports, owners).map_err(|error| GuardError(unlisted(ports.protocol, &error)))?;
     // What is remembered of connections is in nobody's way here, and most hosts have some.
     let there = found
         .into_iter()
@@ -217,7 +231,7 @@ fn passed_by(ports: &PortRange) -> Result<Vec<Conflict>, GuardError> {
 }
 
 /// Holds ports by a socket each; and who has those that cannot be held.
-fn bind(ports: &PortRange) -> Result<(Hold, Vec<Conflict>), ReserveError> {
+fn bind(ports: &PortRange, owners: &Owners) -> Result<(Hold, Vec<Conflict>), ReserveError> {
     let mut held = Vec::new();
     let mut in_use = Vec::new();
     for port in ports.ports() {
@@ -230,7 +244,7 @@ fn bind(ports: &PortRange) -> Result<(Hold, Vec<Conflict>), ReserveError> {
     }
     let mut conflicts = Vec::new();
     if !in_use.is_empty() {
-        let found = holders(ports).unwrap_or_else(|error| {
+        let found = holders(ports, owners).unwrap_or_else(|error| {
             warn!("{}", unlisted(ports.protocol, &error));
             Vec::new()
         });

@@ -7,7 +7,9 @@ use super::place::kill;
 use super::{ATTACH, Scene, TCP, Talk, persist};
 use crate::admission::connects;
 use crate::picture::Picture;
+use crate::privileges::{KEPT, assert_has};
 use crate::support::{at, eventually, tcp_server};
+use crate::tun::Tun;
 
 #[test]
 fn counters_go_on_for_the_same_port_to_the_same_target() {
@@ -265,4 +267,16 @@ fn all_goes_on_after_the_firewall_was_flushed() {
     crate::firewall::nft(&scene.lab.host, &["flush", "ruleset"], "");
     scene.assert_at_work();
     talks.into_iter().for_each(Talk::end);
+}
+
+#[test]
+fn who_persists_may_not_load_programs_that_look_into_the_kernel() {
+    let scene = Scene::new();
+    let mut daemon = scene.place.run(&scene.lab, &persist("tcx", &[]));
+    assert_has(daemon.pid().as_raw(), KEPT);
+    // An interface of a kind that was not there when programs were loaded.
+    let _tunnel = Tun::new(&scene.lab.host);
+    daemon.wait_for_line("attached to uplink tun");
+    scene.assert_at_work();
+    kill(daemon);
 }
