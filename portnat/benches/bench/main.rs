@@ -32,6 +32,9 @@ mod plan;
 #[expect(dead_code, reason = "some of it only the tests need")]
 mod daemon;
 
+#[path = "../../tests/e2e/survival/event.rs"]
+mod event;
+
 /// What the daemon's room needs of the tests' support.
 mod support {
     use std::time::Duration;

@@ -9,7 +9,7 @@ use crate::peers::Peer;
 use crate::works::{WORKS, Work};
 
 /// Measures portnat beside its peers, in network namespaces of its own.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 pub(crate) struct Options {
     /// The works, by their letters; all of them if none is named.
@@ -62,6 +62,14 @@ impl Options {
 
     pub(crate) fn time(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
+    }
+
+    /// The same, with one round.
+    pub(crate) fn once(&self) -> Self {
+        Self {
+            rounds: 1,
+            ..self.clone()
+        }
     }
 
     /// How long each round runs before it counts.

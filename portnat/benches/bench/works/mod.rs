@@ -4,6 +4,7 @@ mod bulk;
 mod bystander;
 mod connections;
 mod latency;
+mod links;
 mod memory;
 mod packets;
 mod programs;
@@ -93,6 +94,11 @@ pub(crate) static WORKS: &[Work] = &[
         letter: 'n',
         title: "64-byte UDP of the host itself",
         run: bystander::bystander,
+    },
+    Work {
+        letter: 'o',
+        title: "interfaces that come again",
+        run: links::that_come_again,
     },
 ];
 

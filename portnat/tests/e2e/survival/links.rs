@@ -1,64 +1,19 @@
 //! Interfaces that vanish and come again, with a daemon and without one; and rules that do.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use portnat::lab::{Lab, probe};
 
+use super::event::Event;
 use super::place::kill;
 use super::{Scene, Talk, persist};
 use crate::daemon::Daemon;
 use crate::firewall::{self, FIREWALL};
-use crate::support::{PATIENCE, at, eventually, net};
+use crate::support::{PATIENCE, at, eventually};
 
 const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
-/// Docker's custom, as the lab has it.
-const BRIDGE_MAC: [u8; 6] = [2, 0x42, 172, 17, 0, 1];
-
-/// What happens to a host.
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    /// Its bridge is deleted, and comes again with the same ports.
-    Bridge,
-    /// A container's link is, which has another hardware address then.
-    Veth,
-    /// Its uplink gets another address.
-    Address,
-}
-
-impl Event {
-    fn happen(self, lab: &Lab) {
-        let container = &lab.containers[0];
-        let (inside, host) = (container.namespace.links(), lab.host.links());
-        let done = match self {
-            Event::Bridge => host
-                .delete(Lab::BRIDGE)
-                .and_then(|()| host.add_bridge(Lab::BRIDGE, BRIDGE_MAC))
-                .and_then(|()| host.add_address(Lab::BRIDGE, net("172.17.0.1/16")))
-                .and_then(|()| host.set_master(&container.port, Lab::BRIDGE)),
-            Event::Veth => host
-                .delete(&container.port)
-                .and_then(|()| inside.add_veth("eth0", &lab.host, &container.port))
-                .and_then(|()| host.set_master(&container.port, Lab::BRIDGE))
-                .and_then(|()| inside.add_address("eth0", net("172.17.0.2/16")))
-                .and_then(|()| inside.wait_until_up(&["eth0"]))
-                .and_then(|()| inside.add_default_route(Ipv4Addr::new(172, 17, 0, 1).into())),
-            Event::Address => host
-                .delete_address(Lab::UPLINK, net("192.0.2.1/24"))
-                .and_then(|()| host.add_address(Lab::UPLINK, net("192.0.2.77/24"))),
-        };
-        done.expect("it can be done");
-    }
-
-    /// Where the host is asked afterwards.
-    fn host(self) -> IpAddr {
-        match self {
-            Event::Address => Ipv4Addr::new(192, 0, 2, 77).into(),
-            Event::Bridge | Event::Veth => Lab::HOST.into(),
-        }
-    }
-}
 
 /// New connections begin, both ways.
 fn works(scene: &Scene, host: IpAddr) -> io::Result<()> {
@@ -94,11 +49,11 @@ fn comes_back(event: Event, attach: &str, with_a_daemon: bool) {
     talk(&stream).expect("an answer");
     works(&scene, Lab::HOST.into()).expect("all is well");
     let running: Daemon = if with_a_daemon {
-        event.happen(&scene.lab);
+        event.happen(&scene.lab).expect("it can be done");
         first
     } else {
         kill(first);
-        event.happen(&scene.lab);
+        event.happen(&scene.lab).expect("it can be done");
         start()
     };
     let what = format!("{event:?}, {attach}, with a daemon: {with_a_daemon}");

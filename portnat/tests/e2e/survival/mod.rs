@@ -3,6 +3,7 @@
 mod adoption;
 mod cleanup;
 mod commands;
+mod event;
 mod links;
 mod place;
 mod talk;
