@@ -5,37 +5,15 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::*;
-use crate::net::{Address, LinkKind, Scope};
+use crate::net::LinkKind;
 use crate::spec::{Ports, Protocol};
-
-fn link(index: u32, name: &str, kind: LinkKind, address: &str) -> Link {
-    let net: IpNet = address.parse().expect("a prefix");
-    let address = Address {
-        ip: net.addr(),
-        prefix_len: net.prefix_len(),
-        peer: None,
-        scope: Scope::Global,
-        secondary: false,
-        deprecated: false,
-        tentative: false,
-        permanent: true,
-    };
-    Link {
-        index,
-        name: name.to_owned(),
-        kind,
-        addresses: vec![address],
-        up: true,
-        ..Link::default()
-    }
-}
 
 fn host() -> Snapshot {
     Snapshot {
         links: vec![
-            link(2, "eth0", LinkKind::Device, "192.0.2.1/24"),
-            link(3, "docker0", LinkKind::Bridge, "172.17.0.1/16"),
-            link(4, "br-1", LinkKind::Bridge, "172.18.0.1/16"),
+            Link::made(2, "eth0", LinkKind::Device, &["192.0.2.1/24"]),
+            Link::made(3, "docker0", LinkKind::Bridge, &["172.17.0.1/16"]),
+            Link::made(4, "br-1", LinkKind::Bridge, &["172.18.0.1/16"]),
         ],
     }
 }
@@ -59,7 +37,7 @@ fn masqueraded(desired: &Desired) -> Vec<String> {
 #[test]
 fn a_docker_host_needs_no_options() {
     let mut host = host();
-    let mut veth = link(7, "veth1", LinkKind::Veth, "192.0.2.77/24");
+    let mut veth = Link::made(7, "veth1", LinkKind::Veth, &["192.0.2.77/24"]);
     (veth.master, veth.addresses) = (Some(3), Vec::new());
     host.links.push(veth);
     let desired = Intent::default().desired(&host);
@@ -106,7 +84,7 @@ fn a_named_bridge_alone_is_masqueraded_and_the_others_stay_inside() {
 fn a_veth_that_is_named_as_a_bridge_is_no_uplink() {
     let mut host = host();
     host.links
-        .push(link(5, "veth0", LinkKind::Veth, "10.0.0.1/30"));
+        .push(Link::made(5, "veth0", LinkKind::Veth, &["10.0.0.1/30"]));
     let intent = Intent {
         bridges: vec!["veth0".into()],
         ..Intent::default()
@@ -154,7 +132,7 @@ fn an_unknown_interface_is_named() {
 fn packets_pass_the_stack_at_plain_ports_of_plain_bridges() {
     let fast = |wanted: bool, bridge: &str, port: &str| {
         let mut host = host();
-        let mut veth = link(7, "veth1", LinkKind::Veth, "192.0.2.77/24");
+        let mut veth = Link::made(7, "veth1", LinkKind::Veth, &["192.0.2.77/24"]);
         (veth.master, veth.addresses) = (Some(3), Vec::new());
         (veth.leads_elsewhere, veth.qdisc) = (true, port.to_owned());
         host.links.push(veth);

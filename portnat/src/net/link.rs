@@ -203,13 +203,28 @@ impl Link {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+impl Link {
+    /// A link that is up and has these addresses, as tests want it.
+    pub(crate) fn made(index: u32, name: &str, kind: LinkKind, addresses: &[&str]) -> Self {
+        let nets = addresses.iter().map(|text| text.parse().expect("a prefix"));
+        Link {
+            index,
+            name: name.to_owned(),
+            kind,
+            addresses: nets.map(Address::made).collect(),
+            up: true,
+            ..Link::default()
+        }
+    }
+}
 
-    fn global(ip: &str, prefix_len: u8) -> Address {
+#[cfg(test)]
+impl Address {
+    /// A global one that stays.
+    pub(crate) fn made(net: IpNet) -> Self {
         Address {
-            ip: ip.parse().expect("an address"),
-            prefix_len,
+            ip: net.addr(),
+            prefix_len: net.prefix_len(),
             peer: None,
             scope: Scope::Global,
             secondary: false,
@@ -217,6 +232,16 @@ mod tests {
             tentative: false,
             permanent: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn global(ip: &str, prefix_len: u8) -> Address {
+        let ip = ip.parse().expect("an address");
+        Address::made(IpNet::new_assert(ip, prefix_len))
     }
 
     fn link(addresses: impl Into<Vec<Address>>) -> Link {

@@ -12,36 +12,21 @@ use crate::doctor::facts::{Answers, Daemon, Firewall, HookFacts, Kernel, Values}
 use crate::doctor::{Facts, Finding, Severity};
 use crate::flows::Transport;
 use crate::model::Origin;
-use crate::net::{Address, Filter, Link, LinkKind, Scope, Snapshot};
+use crate::net::{Filter, Link, LinkKind, Snapshot};
 use crate::report::{PortReport, PortSides, Report};
 
 /// A host like many, with a daemon that publishes one port of a container.
 fn healthy() -> Facts {
-    let link = |index, name: &str, ip: &str, prefix_len| Link {
-        index,
-        name: name.to_owned(),
-        up: true,
-        addresses: vec![Address {
-            ip: ip.parse().expect("an address"),
-            prefix_len,
-            peer: None,
-            scope: Scope::Global,
-            secondary: false,
-            deprecated: false,
-            tentative: false,
-            permanent: true,
-        }],
-        ..Link::default()
-    };
+    let link = |index, name, address| Link::made(index, name, LinkKind::default(), &[address]);
     let links = vec![
         Link {
             loopback: true,
-            ..link(1, "lo", "127.0.0.1", 8)
+            ..link(1, "lo", "127.0.0.1/8")
         },
-        link(2, "eth0", "192.0.2.1", 24),
+        link(2, "eth0", "192.0.2.1/24"),
         Link {
             kind: LinkKind::Bridge,
-            ..link(3, "docker0", "172.17.0.1", 16)
+            ..link(3, "docker0", "172.17.0.1/16")
         },
     ];
     let attached = Attached {

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::net::{GuardError, Reserver};
 
-fn source() -> Source<'static> {
+/// Where ports come from, of which nobody keeps any.
+pub(super) fn source() -> Source<'static> {
     let reserver = Reserver::new(|| Err(GuardError("there is none".to_owned())));
     Source {
         ports: HostPorts {

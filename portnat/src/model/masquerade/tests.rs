@@ -4,44 +4,19 @@ use portnat_common::Subnet;
 
 use super::*;
 use crate::model::{Network, Prefix};
-use crate::net::{Address, Scope};
-
-fn link(index: u32, name: &str, kind: LinkKind, addresses: &[&str]) -> Link {
-    let address = |text: &&str| {
-        let net: IpNet = text.parse().expect("a prefix");
-        Address {
-            ip: net.addr(),
-            prefix_len: net.prefix_len(),
-            peer: None,
-            scope: Scope::Global,
-            secondary: false,
-            deprecated: false,
-            tentative: false,
-            permanent: true,
-        }
-    };
-    Link {
-        index,
-        name: name.to_owned(),
-        kind,
-        addresses: addresses.iter().map(address).collect(),
-        up: true,
-        ..Link::default()
-    }
-}
 
 fn host() -> Snapshot {
     let uplink = ["192.0.2.1/24", "192.0.2.7/24", "2001:db8:1::7/64"];
     Snapshot {
         links: vec![
-            link(2, "eth0", LinkKind::Device, &uplink),
-            link(
+            Link::made(2, "eth0", LinkKind::Device, &uplink),
+            Link::made(
                 3,
                 "docker0",
                 LinkKind::Bridge,
                 &["172.17.0.1/16", "fd00:17::1/64"],
             ),
-            link(4, "br-1", LinkKind::Bridge, &["172.18.0.1/16"]),
+            Link::made(4, "br-1", LinkKind::Bridge, &["172.18.0.1/16"]),
         ],
     }
 }

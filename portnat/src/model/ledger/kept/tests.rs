@@ -1,21 +1,8 @@
 //! Addresses are those for documentation: holding their ports disturbs nobody.
 
+use super::super::tests::source;
 use super::*;
-use crate::model::HostPorts;
-use crate::net::{Choice, GuardError, Reserver};
-
-/// Where ports come from, of which nobody keeps any.
-fn source() -> Source<'static> {
-    let reserver = Reserver::new(|| Err(GuardError("there is none".to_owned())));
-    Source {
-        ports: HostPorts {
-            ephemeral: (50_000, 50_100),
-            reserved: Vec::new(),
-            ipv6: true,
-        },
-        reserve: Box::new(move |ports, choice| reserver.reserve(ports, choice, false)),
-    }
-}
+use crate::net::Choice;
 
 fn specs(texts: &[impl AsRef<str>]) -> Vec<PublishSpec> {
     texts
