@@ -35,12 +35,19 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 /// The file system refuses; the old one is there.
 pub(crate) fn replace(path: &Path, written: &impl Serialize) -> io::Result<()> {
     let new = path.with_extension("new");
+    put(&new, path, written).inspect_err(|_| {
+        // What is not whole is of no use; that it cannot be removed is the lesser evil.
+        let _ = fs::remove_file(&new);
+    })
+}
+
+fn put(new: &Path, path: &Path, written: &impl Serialize) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&new)?;
+        .open(new)?;
     file.write_all(&serde_json::to_vec(written)?)?;
     file.sync_all()?;
     fs::rename(new, path)?;

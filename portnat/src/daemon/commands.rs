@@ -62,15 +62,24 @@ impl Commands {
             true => ledger.kept(),
             false => Vec::new(),
         };
+        self.note(published);
+    }
+
+    fn note(&mut self, published: Vec<Kept>) {
         if self.stands.as_ref() == Some(&published) {
             return;
         }
-        if let Err(error) = self.replace(published) {
-            let path = self.path.iter().map(|path| path.display()).next();
-            warn!(
-                "the next portnat will not publish what commands have published: {}: {error}",
-                path.map_or_else(String::new, |path| path.to_string())
-            );
+        let Err(error) = self.replace(published) else {
+            return;
+        };
+        self.stands = None;
+        let path = self.path.iter().map(|path| path.display()).next();
+        let path = path.map_or_else(String::new, |path| path.to_string());
+        warn!("the next portnat will not publish what commands have published: {path}: {error}");
+        // An older list would publish again what was unpublished since. A full disk lets go of files.
+        let gone = self.path.as_ref().map(|path| written::remove(path));
+        if let Some(Err(error)) = gone {
+            warn!("the next portnat may publish what was unpublished: remove {path}: {error}");
         }
     }
 
@@ -120,5 +129,37 @@ impl Daemon {
     pub(super) fn forget_commands(&mut self) {
         self.commands.persist = false;
         self.commands.write(&self.ledger);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_list_that_cannot_be_written_is_none() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("netns-1-ports");
+        let mut commands = Commands {
+            path: Some(path.clone()),
+            persist: true,
+            stands: None,
+        };
+        let kept = |port| Kept {
+            spec: format!("{port}:80@172.17.0.2").parse().expect("a spec"),
+            ports: Vec::new(),
+        };
+        commands.note(vec![kept(9001), kept(9002)]);
+        assert_eq!(commands.left().len(), 2);
+        // Nothing can be written beside it any more.
+        let obstacle = path.with_extension("new");
+        fs::create_dir(&obstacle).expect("a directory");
+        commands.note(vec![kept(9002)]);
+        assert_eq!(commands.left(), [], "9001 does not come back");
+        fs::remove_dir(&obstacle).expect("is empty");
+        commands.note(vec![kept(9002)]);
+        assert_eq!(commands.left(), [kept(9002)]);
     }
 }

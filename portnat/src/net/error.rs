@@ -123,7 +123,7 @@ pub enum NetError {
         cause: io::Error,
     },
     /// What was changed could not be written down, or read again.
-    #[error("cannot keep record of changed sysctls in {}: {}", path.display(), reason(.cause))]
+    #[error("cannot keep record of changed sysctls in {}: {} (where the file makes no sense, remove it; what it said is lost)", path.display(), reason(.cause))]
     Record {
         /// The file.
         path: std::path::PathBuf,

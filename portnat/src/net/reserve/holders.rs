@@ -236,7 +236,7 @@ pub fn owners(inodes: &BTreeSet<u32>) -> BTreeMap<u32, Owner> {
                 let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
                 Owner::Process {
                     pid,
-                    name: name.trim_end().to_owned(),
+                    name: printable(name.trim_end()),
                 }
             });
         }
@@ -254,6 +254,11 @@ fn inode(link: &str) -> Option<u32> {
 
 /// SCTP's number.
 const SCTP: u8 = crate::spec::Protocol::Sctp.number();
+
+/// A process's name, which it has given itself, without what a terminal would obey.
+fn printable(name: &str) -> String {
+    name.replace(char::is_control, "?")
+}
 
 #[cfg(test)]
 mod tests {
@@ -275,6 +280,12 @@ mod tests {
             pid: std::process::id(),
             name: name.trim_end().to_owned(),
         }
+    }
+
+    #[test]
+    fn a_name_says_nothing_to_a_terminal() {
+        assert_eq!(printable("\x1b[31mng\ninx"), "?[31mng?inx");
+        assert_eq!(printable("nginx: größe"), "nginx: größe");
     }
 
     #[test]
