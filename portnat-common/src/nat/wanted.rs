@@ -127,32 +127,32 @@ pub(super) fn masquerade<F: Family, T: Tables<F>>(
     hook: Hook,
     opening: &mut Opening<F::Address>,
 ) -> Wanted {
+    let subnet = match hook {
+        Hook::Inside if is_hairpin::<F, T>(tables, &opening.tuple) => None,
+        Hook::Inside => return Wanted::No,
+        _ => match tables.subnet(&opening.tuple.src) {
+            Some(subnet) if subnet.is_routed() => return route::<F, T>(tables, opening),
+            Some(subnet) if subnet.is_masqueraded() => Some(subnet),
+            _ => return Wanted::No,
+        },
+    };
     let mut address = tables.egress_address(tables.interface());
     let mut named = 0;
-    match hook {
-        Hook::Inside if is_hairpin::<F, T>(tables, &opening.tuple) => {}
-        Hook::Inside => return Wanted::No,
-        _ => {
-            let subnet = match tables.subnet(&opening.tuple.src) {
-                Some(subnet) if subnet.is_routed() => return route::<F, T>(tables, opening),
-                Some(subnet) if subnet.is_masqueraded() => subnet,
-                _ => return Wanted::No,
-            };
-            if let Some(address) = address {
-                opening.translation.src = address.widen();
-                if answer_first::<F, T>(tables, opening) {
-                    return Wanted::Yes;
-                }
-            }
-            if subnet.bypasses() && tables.is_bypassed(&opening.tuple.dst) {
-                opening.translation.src = opening.tuple.src.widen();
-                begin_plain(opening, true);
+    if let Some(subnet) = subnet {
+        if let Some(address) = address {
+            opening.translation.src = address.widen();
+            if answer_first::<F, T>(tables, opening) {
                 return Wanted::Yes;
             }
-            if let Some(key) = subnet.named_address() {
-                address = tables.egress_address(key);
-                named = NAMED;
-            }
+        }
+        if subnet.bypasses() && tables.is_bypassed(&opening.tuple.dst) {
+            opening.translation.src = opening.tuple.src.widen();
+            begin_plain(opening, true);
+            return Wanted::Yes;
+        }
+        if let Some(key) = subnet.named_address() {
+            address = tables.egress_address(key);
+            named = NAMED;
         }
     }
     let (Some(address), Some(settings)) = (address, tables.settings()) else {

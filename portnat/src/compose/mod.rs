@@ -117,8 +117,8 @@ impl Outcome {
     /// Notes what is published twice.
     fn compare(&mut self) {
         for (number, port) in self.ports.iter().enumerate() {
-            let earlier = self.ports[..number].iter();
-            let Some(first) = earlier.into_iter().find(|first| first.conflicts(port)) else {
+            let mut earlier = self.ports[..number].iter();
+            let Some(first) = earlier.find(|first| first.conflicts(port)) else {
                 continue;
             };
             self.complaints.push(Complaint {
