@@ -92,7 +92,7 @@ pub(super) struct Args {
     #[arg(long = "network", value_name = "BRIDGE=MODE")]
     networks: Vec<Network>,
 
-    /// How many flows there can be at once [default: 262144]; a flow takes about 1,290 bytes of kernel
+    /// How many flows there can be at once [default: 262144]; a flow takes about 1,250 bytes of kernel
     /// memory for both families, allocated at start.
     #[arg(long, value_name = "N", value_parser = number(MAX_FLOWS))]
     max_flows: Option<u32>,
