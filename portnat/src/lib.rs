@@ -6,6 +6,7 @@
 //!   it has to tell.
 //! - [`config`]: the config file. [`control`]: the socket by which the commands ask the daemon.
 //!   [`flows`]: flows as they are told there. [`docker`]: Docker's containers and networks.
+//!   [`compose`]: what compose files publish.
 //! - [`doctor`]: `portnat doctor`, which looks at all of the host that published ports depend on.
 //! - [`spec`]: Docker's `-p` grammar. [`model`]: what should be, as pure functions.
 //! - [`net`]: netlink, sysctls and sockets. [`datapath`]: programs and maps, the only room that
@@ -16,6 +17,7 @@
 //! - [`lab`]: hosts made out of network namespaces, for the demo and the tests.
 
 pub mod cli;
+pub mod compose;
 pub mod config;
 pub mod control;
 pub mod daemon;

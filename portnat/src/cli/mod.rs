@@ -3,6 +3,7 @@
 mod admission;
 mod cleanup;
 mod completions;
+mod compose;
 mod demo;
 mod doctor;
 mod flows;
@@ -65,6 +66,8 @@ enum Command {
     Reload(reload::Args),
     Doctor(doctor::Args),
     Cleanup(cleanup::Args),
+    #[command(subcommand)]
+    Compose(compose::Command),
     Demo(demo::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => reload::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Cleanup(args) => cleanup::run(&args),
+        Command::Compose(command) => compose::run(&command),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Helper(args) => helper::run(&args),

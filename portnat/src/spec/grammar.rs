@@ -1,19 +1,23 @@
 //! Docker's part of a spec, read by the rules of go-connections' `nat.ParsePortSpec` and judged in
 //! the same order, so that a spec with two faults is refused for the one Docker would name.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::num::{IntErrorKind, NonZeroU16};
 
 use super::{PortError, Ports, Protocol, SpecError};
 
-/// What `[[ip:][hostPort]:]containerPort[/proto]` says.
-#[derive(Debug)]
-pub(super) struct Mapping {
-    pub(super) host_ip: Option<IpAddr>,
-    /// None are ephemeral ones, which are also written as port 0.
-    pub(super) host_ports: Option<Ports>,
-    pub(super) container_ports: Ports,
-    pub(super) protocol: Protocol,
+/// What `[[ip:][hostPort]:]containerPort[/proto]` says: a spec, of whatever target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapping {
+    /// The host's address; none is every one.
+    pub host_ip: Option<IpAddr>,
+    /// The host's ports. None are ephemeral ones, which are also written as port 0.
+    pub host_ports: Option<Ports>,
+    /// The container's.
+    pub container_ports: Ports,
+    /// The transport protocol of both.
+    pub protocol: Protocol,
 }
 
 /// The ports from `first` to `last`, both included and possibly 0.
@@ -23,8 +27,38 @@ struct Written {
     last: u16,
 }
 
+/// The canonical spelling: parsing it gives the same again.
+impl fmt::Display for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host_ip {
+            Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:")?,
+            Some(IpAddr::V4(ip)) => write!(f, "{ip}:")?,
+            None => {}
+        }
+        match self.host_ports {
+            Some(ports) => write!(f, "{ports}:")?,
+            // `ip::80`; without an address an ephemeral port is written as no port at all.
+            None if self.host_ip.is_some() => f.write_str(":")?,
+            None => {}
+        }
+        write!(f, "{}/{}", self.container_ports, self.protocol)
+    }
+}
+
 impl Mapping {
-    pub(super) fn parse(text: &str) -> Result<Self, SpecError> {
+    /// The host ports, if they are a pool of which one is taken.
+    #[must_use]
+    pub fn pool(&self) -> Option<Ports> {
+        let is_single = self.container_ports.single().is_some();
+        self.host_ports
+            .filter(|ports| is_single && ports.single().is_none())
+    }
+
+    /// Reads it as Docker does.
+    ///
+    /// # Errors
+    /// In Docker's words.
+    pub fn parse(text: &str) -> Result<Self, SpecError> {
         let (ip, host, container) = split(text);
         let (container, proto) = container.split_once('/').unwrap_or((container, ""));
         if container.is_empty() {

@@ -22,10 +22,9 @@ use std::str::FromStr;
 
 pub use error::{PortError, SpecError};
 pub use expose::{ExposeSpec, publish_all};
+pub use grammar::Mapping;
 pub use ports::Ports;
 pub use protocol::Protocol;
-
-use grammar::Mapping;
 
 /// What to publish: where it is reached on the host, and which container answers.
 ///
@@ -103,9 +102,17 @@ impl PublishSpec {
     /// The host ports, if they are a pool of which one is taken.
     #[must_use]
     pub fn pool(&self) -> Option<Ports> {
-        let is_single = self.container_ports.single().is_some();
-        self.host_ports
-            .filter(|ports| is_single && ports.single().is_none())
+        self.mapping().pool()
+    }
+
+    /// What Docker's part says.
+    fn mapping(&self) -> Mapping {
+        Mapping {
+            host_ip: self.host_ip,
+            host_ports: self.host_ports,
+            container_ports: self.container_ports,
+            protocol: self.protocol,
+        }
     }
 
     /// Refuses what the grammar allows and the dataplane cannot serve.
@@ -139,21 +146,6 @@ fn is_host(address: IpAddr) -> bool {
 /// The canonical spelling: parsing it gives the same spec again.
 impl fmt::Display for PublishSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host_ip {
-            Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:")?,
-            Some(IpAddr::V4(ip)) => write!(f, "{ip}:")?,
-            None => {}
-        }
-        match self.host_ports {
-            Some(ports) => write!(f, "{ports}:")?,
-            // `ip::80`; without an address an ephemeral port is written as no port at all.
-            None if self.host_ip.is_some() => f.write_str(":")?,
-            None => {}
-        }
-        write!(
-            f,
-            "{}/{}@{}",
-            self.container_ports, self.protocol, self.target
-        )
+        write!(f, "{}@{}", self.mapping(), self.target)
     }
 }

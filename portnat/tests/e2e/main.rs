@@ -34,6 +34,7 @@ mod admission;
 mod bad_input;
 mod beside_docker;
 mod bypass;
+mod compose;
 mod control;
 mod daemon;
 mod demo;
