@@ -3,9 +3,11 @@
 
 mod adopt;
 mod answer;
+mod apart;
 mod change;
 pub mod cleanup;
 mod commands;
+mod docker;
 mod ending;
 mod follow;
 mod frames;
@@ -17,7 +19,7 @@ mod status;
 mod stopwatch;
 mod tell;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +46,7 @@ use crate::service::Service;
 use crate::spec::PublishSpec;
 use adopt::Adoption;
 use commands::Commands;
+use docker::Docker;
 use ending::Ending;
 use frames::Receivers;
 use ports::PortHolder;
@@ -71,6 +74,8 @@ pub struct Config {
     pub force: bool,
     /// Where it is kept which ephemeral ports were given; `None` for nowhere.
     pub state: Option<PathBuf>,
+    /// Where Docker listens whose containers are served; `None` for none.
+    pub docker: Option<PathBuf>,
     /// Who may come in by them, and by what is published later.
     pub admission: AdmissionRules,
     /// What else the user asked for; `published`, `admissions` and `fast` are filled in.
@@ -135,10 +140,14 @@ pub struct Daemon {
     complaints: Vec<String>,
     /// By the indices of the uplinks that were reported as attached, what they masquerade as.
     reported: BTreeMap<u32, Vec<String>>,
+    /// The indices of bridges' ports that are kept from each other.
+    apart: BTreeSet<u32>,
     /// The control socket.
     server: Option<Server>,
     /// What comes by it.
     requests: mpsc::Receiver<Request>,
+    /// Docker, if its containers are served.
+    docker: Option<Docker>,
     /// How its config is read anew, where there is a file.
     reread: Option<Reread>,
     /// Flows that are to end.
@@ -194,12 +203,22 @@ impl Daemon {
             holder.remember(&ledger, specs);
         }
         commands::restore(&mut ledger, kept, &holder.source()?, &config, &host);
+        let mut docker = match &config.docker {
+            Some(socket) => Some(Docker::begin(socket).await),
+            None => None,
+        };
+        if let Some(docker) = &mut docker {
+            let known = (&holder, &config.admission);
+            let settled = docker.settle(&ledger, &intent, known, &host)?;
+            (ledger, intent) = docker.take(settled);
+        }
         let same = number - ledger.end_taking_over().len();
         intent.published = ledger.ports();
         config.admission.check(&intent.published)?;
-        intent.admissions = config.admission.of(&intent.published)?;
+        intent.admissions = docker::admissions(&config.admission, docker.as_ref(), &ledger)?;
         intent.check(&host)?;
-        if !ledger.iter().all(Publication::is_held) {
+        let is_docker = |one: &Publication| one.origin == Origin::Docker;
+        if !ledger.iter().all(|one| one.is_held() || is_docker(one)) {
             info!("this kernel has no SCTP sockets: published SCTP ports are not reserved");
         }
 
@@ -238,8 +257,10 @@ impl Daemon {
             refused: refusals::none(),
             complaints: Vec::new(),
             reported: BTreeMap::new(),
+            apart: BTreeSet::new(),
             server,
             requests,
+            docker,
             reread: None,
             ending: Ending::default(),
             persist: config.persist,
@@ -311,6 +332,7 @@ impl Daemon {
                     next_look = Instant::now() + LOOK_AGAIN_AFTER;
                 }
                 Some(request) = self.requests.recv() => self.answer(request).await,
+                Some(news) = Docker::next(&mut self.docker) => self.hear_of_docker(news).await,
                 Some(found) = self.ending.next() => self.end_found(found),
                 _ = track.tick() => {
                     self.look_for_conntrack();
@@ -320,6 +342,7 @@ impl Daemon {
                     self.receivers.try_again();
                     // Also what announces nothing: a sysctl that somebody has set back.
                     self.follow().await;
+                    self.try_dockers_again().await;
                     self.warn_of_refusals();
                     if let Err(error) = self.datapath.sweep() {
                         warn!("sweeping flows: {error}");
@@ -345,6 +368,7 @@ impl Daemon {
         self.remove_qdiscs(detached.qdiscs).await;
         self.restore_far_ends().await;
         self.forget_commands();
+        self.keep_no_ports_apart().await;
         if let Err(error) = self.sysctls.restore() {
             warn!("{error}");
         }

@@ -5,7 +5,8 @@
 //! - [`daemon`]: `portnat run`, which keeps the datapath in step with the world; [`report`] is what
 //!   it has to tell.
 //! - [`config`]: the config file. [`control`]: the socket by which the commands ask the daemon.
-//!   [`flows`]: flows as they are told there. [`compose`]: what compose files publish.
+//!   [`flows`]: flows as they are told there. [`docker`]: Docker's containers and networks.
+//!   [`compose`]: what compose files publish.
 //! - [`doctor`]: `portnat doctor`, which looks at all of the host that published ports depend on.
 //! - [`spec`]: Docker's `-p` grammar. [`model`]: what should be, as pure functions.
 //! - [`net`]: netlink, sysctls and sockets. [`datapath`]: programs and maps, the only room that
@@ -21,6 +22,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod datapath;
+pub mod docker;
 pub mod doctor;
 pub mod flows;
 pub mod lab;

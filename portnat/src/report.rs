@@ -9,6 +9,7 @@ use portnat_common::DropReason;
 use serde::{Deserialize, Serialize};
 
 use crate::datapath::PortTotals;
+use crate::docker::Named;
 use crate::flows::Transport;
 use crate::model::{Origin, PublishedPort};
 
@@ -55,6 +56,12 @@ pub struct PortSides {
     pub target_port_end: u16,
     /// On whose word it is published.
     pub origin: Origin,
+    /// The name of the container whose address the target's is, if Docker is followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The name of the network that it has the address in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 impl PortSides {
@@ -70,6 +77,8 @@ impl PortSides {
             target_port: port.target.port(),
             target_port_end: port.target_end(),
             origin,
+            container: None,
+            network: None,
         }
     }
 
@@ -135,12 +144,22 @@ impl Report {
             accelerated,
         }
     }
+
+    /// With the names that are known of the targets.
+    #[must_use]
+    pub fn named(mut self, names: &BTreeMap<IpAddr, Named>) -> Self {
+        for PortReport { sides, .. } in &mut self.ports {
+            let named = names.get(&sides.target).cloned();
+            (sides.container, sides.network) = named.map(|it| (it.container, it.network)).unzip();
+        }
+        self
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_header([
+        let mut header = vec![
             "HOST",
             "TARGET",
             "FLOWS",
@@ -148,7 +167,11 @@ impl fmt::Display for Report {
             "BYTES IN",
             "PACKETS OUT",
             "BYTES OUT",
-        ]);
+        ];
+        let numbers = 2..header.len();
+        let named = self.ports.iter().any(|port| port.sides.container.is_some());
+        header.extend(named.then_some("CONTAINER"));
+        table.load_preset(presets::NOTHING).set_header(header);
         for port in &self.ports {
             let sides = &port.sides;
             let host = format!("{}/{}", sides.host(), sides.protocol);
@@ -162,11 +185,20 @@ impl fmt::Display for Report {
                 traffic.bytes_out,
             ];
             row.extend(numbers.map(|number| number.to_string()));
+            let PortSides {
+                container, network, ..
+            } = sides;
+            row.extend(
+                container
+                    .iter()
+                    .zip(network)
+                    .map(|(it, of)| format!("{it} ({of})")),
+            );
             table.add_row(row);
         }
         for column in table.column_iter_mut() {
             column.set_padding((0, 3));
-            if column.index > 1 {
+            if numbers.contains(&column.index) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
@@ -248,6 +280,23 @@ mod tests {
         );
         let v6 = side("fd00::2".parse().expect("an address"), 80, 89);
         assert_eq!(v6, "[fd00::2]:80-89");
+    }
+
+    #[test]
+    fn a_container_is_called_by_its_name() {
+        let named = Named {
+            container: "web".to_owned(),
+            network: "bridge".to_owned(),
+        };
+        let target = "172.17.0.2".parse().expect("an address");
+        let report = report().named(&[(target, named)].into());
+        let text = report.to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].ends_with("BYTES OUT   CONTAINER"), "{text}");
+        assert!(lines[1].ends_with("   web (bridge)"), "{text}");
+        let json = serde_json::to_string(&report.ports[0]).expect("JSON");
+        let names = r#""origin":"run","container":"web","network":"bridge","#;
+        assert!(json.contains(names), "{json}");
     }
 
     /// Scripts rely on it: a field may come, none may go.

@@ -1,6 +1,6 @@
 //! Debian's packages, where there are any.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
@@ -77,6 +77,20 @@ pub(crate) fn require(program: &str, package: &str) -> Result<()> {
         .context(remedy.clone())?
         .install(&[package])
         .context(remedy)
+}
+
+/// Downloads packages by this apt-get, which checks them, and unpacks them into a folder. Nothing is installed.
+pub(crate) fn unpack(mut apt_get: Command, packages: &[&str], folder: &Path) -> Result<()> {
+    let packed = folder.join("packages");
+    fs::create_dir_all(&packed)?;
+    let download = apt_get.args(["-q", "download"]).args(packages);
+    exec::output(download.current_dir(&packed))?;
+    for entry in fs::read_dir(&packed)? {
+        let package = entry?.path();
+        exec::output(Command::new("dpkg").arg("-x").arg(package).arg(folder))?;
+    }
+    fs::remove_dir_all(packed)?;
+    Ok(())
 }
 
 /// Whether an os-release file says Debian, or something that derives from it.

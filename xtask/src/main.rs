@@ -6,6 +6,7 @@
 
 mod apt;
 mod cargo;
+mod docker;
 mod ebpf;
 mod exec;
 mod linker;

@@ -131,6 +131,7 @@ impl HostDaemon {
                 trace: false,
             },
             socket: None,
+            docker: None,
             pin_dir: None,
             persist: false,
             aide: None,

@@ -17,9 +17,9 @@ use crate::spec::Protocol;
 /// is 1.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The target's address.
+    /// The target's address, or the name of a container where Docker is followed.
     #[arg(value_name = "TARGET")]
-    target: IpAddr,
+    target: String,
 
     /// A port of the target, of TCP unless it says otherwise.
     #[arg(value_name = "PORT[/PROTO]")]
@@ -64,9 +64,14 @@ impl FromStr for TargetPort {
 /// Prints the ports.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let report = Client::new(&args.socket.socket).ports()?;
-    let target = args.target.to_canonical();
+    let target = &args.target;
+    let address = target.parse::<IpAddr>().ok().map(|it| it.to_canonical());
+    let is_meant = |port: &PortSides| match address {
+        Some(address) => port.target == address,
+        None => port.container.as_ref() == Some(target),
+    };
     let ports = report.ports.into_iter().map(|port| port.sides);
-    let ports: Vec<_> = ports.filter(|port| port.target == target).collect();
+    let ports: Vec<_> = ports.filter(is_meant).collect();
     let ports: Vec<_> = match args.port {
         None => ports,
         Some(wanted) => {
@@ -123,6 +128,8 @@ mod tests {
             target_port_end: target_port,
             port_end: port,
             origin: Origin::Run,
+            container: None,
+            network: None,
         }
     }
 

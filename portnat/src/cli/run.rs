@@ -51,6 +51,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/portnat")]
     state: PathBuf,
 
+    /// Serve Docker's containers: their ports are published as Docker would by iptables and its proxy, which
+    /// are to be switched off in its daemon.json. SOCKET is where Docker listens.
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        num_args = 0..=1,
+        default_missing_value = "/var/run/docker.sock"
+    )]
+    docker: Option<PathBuf>,
+
     #[command(flatten)]
     admission: AdmissionArgs,
 
@@ -156,6 +166,7 @@ impl Args {
             config_publish: file.publish.clone(),
             force: self.force,
             state: Some(self.state.clone()),
+            docker: self.docker.clone(),
             admission: self.admission.rules(file),
             intent: Intent {
                 uplinks: first_said(&self.uplinks, &file.uplinks),

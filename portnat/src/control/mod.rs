@@ -19,7 +19,9 @@ mod survey;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -38,6 +40,7 @@ pub use stats::{FlowStats, Stats};
 pub use status::{Attached, Status};
 
 use crate::datapath::{DatapathError, FlowReader, PortTotals};
+use crate::docker::Named;
 use crate::model::{Origin, PublishedPort};
 use crate::report::PortSides;
 use crate::spec::PublishSpec;
@@ -88,6 +91,8 @@ pub(crate) const ENDED_AT_ONCE: usize = 256;
 pub struct Look {
     /// The published ports.
     pub published: Vec<(PublishedPort, Origin)>,
+    /// Whose the targets' addresses are.
+    pub names: Arc<BTreeMap<IpAddr, Named>>,
     /// What flows that have ended carried, by the published port's id.
     pub ended: BTreeMap<u32, PortTotals>,
     /// Dropped packets by reason.

@@ -130,9 +130,10 @@ impl Desk {
                 let Look {
                     published, drops, ..
                 } = &look;
-                let report = look
-                    .totals(go_on)
-                    .map(|totals| line(&Report::new(published, &totals, drops, look.accelerated)));
+                let report = look.totals(go_on).map(|totals| {
+                    let report = Report::new(published, &totals, drops, look.accelerated);
+                    line(&report.named(&look.names))
+                });
                 (report, look.ended)
             })
             .await?;

@@ -28,6 +28,7 @@ impl Daemon {
     fn look(&mut self) -> Result<Look, DatapathError> {
         Ok(Look {
             published: self.ledger.listed(),
+            names: self.names(),
             ended: self.datapath.ended()?,
             drops: self.datapath.drops()?,
             accelerated: self.datapath.accelerated()?,

@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::docker::admissions;
 use super::{Daemon, Options, memory};
 use crate::control::{ChangeError, PublishedPorts, Selector, Unpublishing};
 use crate::datapath::DatapathError;
@@ -56,7 +57,7 @@ impl Daemon {
         let host = snapshot(&self.handle).await?;
         let published = next.ports();
         let intent = Intent {
-            admissions: self.admission.of(&published)?,
+            admissions: admissions(&self.admission, self.docker.as_ref(), &next)?,
             published,
             ..self.intent.clone()
         };

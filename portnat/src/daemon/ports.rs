@@ -1,11 +1,15 @@
 //! The host's ports are given and held.
 
+use std::collections::BTreeSet;
+
 use super::Config;
 use super::adopt::written_beside;
 use crate::datapath::BindHook;
 use crate::model::{HostPorts, Kept, Ledger, Source, Sticky};
-use crate::net::{Guard, NetError, Reserver, has_ipv6, local_reserved_ports};
-use crate::spec::PublishSpec;
+use crate::net::{
+    Guard, NetError, PortRange, Reservation, Reserver, has_ipv6, local_reserved_ports,
+};
+use crate::spec::{Ports, PublishSpec};
 
 /// What the record of reserved ports is called, behind the network namespace's name.
 pub(super) const FILE: &str = "reserved";
@@ -70,6 +74,30 @@ impl PortHolder {
         let rows = rows.map(|(_, row, _)| (row.first().get(), row.last().get()));
         source.ports.reserved.extend(rows);
         Ok(source)
+    }
+
+    /// The same for Docker, which holds its containers' ports itself; what of them it does not hold must be
+    /// free, and stays so: Docker may want it later.
+    pub(super) fn beside_docker<'a>(
+        &'a self,
+        unlisted: &'a BTreeSet<PublishSpec>,
+    ) -> Result<Source<'a>, NetError> {
+        let is_unlisted = |ports: &PortRange| {
+            unlisted.iter().any(|spec| {
+                let first = spec.host_ports.map(Ports::first);
+                (spec.host_ip, first, spec.protocol)
+                    == (Some(ports.address), Some(ports.first), ports.protocol)
+            })
+        };
+        Ok(Source {
+            reserve: Box::new(move |ports, choice| {
+                if is_unlisted(&ports) {
+                    drop(self.reserver.reserve(ports, choice, self.force)?);
+                }
+                Ok(Reservation::by_another(ports))
+            }),
+            ..self.source()?
+        })
     }
 
     /// Keeps in mind which ephemeral ports these specs have.

@@ -6,6 +6,7 @@ use portnat_common::Lifetimes;
 use tracing::{info, warn};
 
 use super::change::{added, say, sides};
+use super::docker::admissions;
 use super::{Config, Daemon, Options};
 use crate::control::{ChangeError, Reloaded, Reloading};
 use crate::datapath::Datapath;
@@ -41,10 +42,11 @@ impl Daemon {
         drop(source);
         let published = next.ports();
         let intent = Intent {
-            admissions: config.admission.of(&published)?,
+            admissions: admissions(&config.admission, self.docker.as_ref(), &next)?,
             published,
             fast: options.is_fast(),
             bypassed: self.intent.bypassed || !self.intent.bypass.is_empty(),
+            managed: self.intent.managed.clone(),
             ..config.intent
         };
         let host = snapshot(&self.handle).await?;

@@ -24,7 +24,8 @@ impl Daemon {
             warn!("reading what XDP did: {error}");
             0
         });
-        Report::new(&self.ledger.listed(), &totals, &drops, accelerated)
+        let report = Report::new(&self.ledger.listed(), &totals, &drops, accelerated);
+        report.named(&self.names())
     }
 
     /// Tells the service manager from now on how it goes; at once, that all is done that was asked for.

@@ -78,6 +78,18 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// The namespace that a process is in.
+    ///
+    /// # Errors
+    /// When there is no such process, or it is not ours to look at.
+    pub fn of_process(id: u32) -> Result<Self> {
+        let file = File::open(format!("/proc/{id}/ns/net"))
+            .during(|| format!("opening the network namespace of process {id}"))?;
+        Ok(Self {
+            file: Arc::new(file.into()),
+        })
+    }
+
     /// Runs `f` in the namespace and returns its answer. The caller waits; `f` may borrow from
     /// it.
     ///

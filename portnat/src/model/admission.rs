@@ -152,7 +152,7 @@ impl fmt::Display for RateLimit {
 }
 
 /// A prefix, or an address as one. Bits behind the prefix are forgotten.
-fn prefix(text: &str) -> Option<IpNet> {
+pub(crate) fn prefix(text: &str) -> Option<IpNet> {
     let net = match text.parse::<IpNet>() {
         Ok(net) => net,
         Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),

@@ -32,6 +32,8 @@ pub enum Origin {
     Config,
     /// `portnat publish`, or whoever asked at the socket.
     Command,
+    /// Docker, for one of its containers.
+    Docker,
 }
 
 /// What a spec has come to.

@@ -161,19 +161,26 @@ impl Intent {
 
     /// The bridges' subnets and the prefixes to masquerade, each with the bridge that it is behind.
     pub(super) fn subnets(&self, bridges: &[&Link]) -> BTreeMap<IpNet, Subnet> {
-        let default = |net: &IpNet| match self.masquerade.is_empty() && is_private(net) {
+        let managed = |net: &IpNet| Some(self.managed.subnets.get(net)?.flags);
+        let unsaid = |net: &IpNet| match self.masquerade.is_empty() && is_private(net) {
             true => NetworkMode::Nat.flags(),
             false => 0,
         };
+        let default = |net: &IpNet| managed(net).unwrap_or_else(|| unsaid(net));
         let mode = |bridge: u32| {
             let name = &bridges.iter().find(|link| link.index == bridge)?.name;
             let network = self.networks.iter().find(|it| it.bridge == *name)?;
             Some(network.mode.flags())
         };
-        let behind: BTreeMap<IpNet, u32> = bridges
+        let mut behind: BTreeMap<IpNet, u32> = bridges
             .iter()
             .flat_map(|link| link.subnets().into_iter().map(|net| (net, link.index)))
             .collect();
+        // A bridge need not have an address.
+        for (net, managed) in &self.managed.subnets {
+            let link = bridges.iter().find(|link| link.name == managed.bridge);
+            behind.extend(link.map(|link| (*net, link.index)));
+        }
         let alone = |bridge: u32| {
             let link = bridges.iter().find(|link| link.index == bridge);
             match link.is_some_and(|link| link.kind != LinkKind::Bridge) {

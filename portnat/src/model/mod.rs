@@ -6,6 +6,7 @@ mod allocate;
 mod fast_path;
 mod interfaces;
 mod ledger;
+mod managed;
 mod mark;
 mod masquerade;
 mod network;
@@ -23,13 +24,15 @@ use ipnet::IpNet;
 use portnat_common::address::role;
 use portnat_common::{Ip4, Ip6, Subnet};
 
-use crate::net::{Link, LinkLayer, NetError, Snapshot};
+use crate::net::{Link, LinkKind, LinkLayer, NetError, Snapshot};
 
+pub(crate) use admission::prefix;
 pub use admission::{Admission, AdmissionError, AdmissionRule, AdmissionRules, RateLimit};
 pub use allocate::{Allocated, Allocator, HostPorts, PublishError};
 pub use fast_path::FastPath;
 pub use interfaces::Interfaces;
 pub use ledger::{Change, Kept, Ledger, Origin, Publication, Source};
+pub use managed::{Managed, ManagedSubnet};
 pub use mark::Mark;
 pub use masquerade::Masquerade;
 pub use network::{Network, NetworkMode};
@@ -53,6 +56,8 @@ pub struct Intent {
     /// The bridges' modes, where they are said; else a subnet that is masqueraded has mode `nat`, and one
     /// that is not is open to everybody.
     pub networks: Vec<Network>,
+    /// Networks of somebody else's, whose bridges count beside those that are named.
+    pub managed: Managed,
     /// The prefixes to masquerade; none means the bridges' subnets.
     pub masquerade: Vec<Masquerade>,
     /// The prefixes that are not masqueraded to.
@@ -159,7 +164,7 @@ impl Intent {
     /// # Errors
     /// Names the first that is not.
     pub fn check_targets(&self, snapshot: &Snapshot) -> Result<(), NetError> {
-        let bridges = named_or(snapshot, &self.bridges, Snapshot::default_bridges);
+        let bridges = self.bridge_links(snapshot);
         let subnets = self.subnets(&bridges);
         let asks = |port: &&PublishedPort| self.admissions.contains_key(&port.id);
         let mut asking = self.published.iter().filter(asks);
@@ -182,8 +187,19 @@ impl Intent {
         }
     }
 
+    fn bridge_links<'s>(&self, snapshot: &'s Snapshot) -> Vec<&'s Link> {
+        let mut bridges = named_or(snapshot, &self.bridges, Snapshot::default_bridges);
+        let managed = snapshot.links.iter().filter(|link| {
+            let known = bridges.iter().any(|bridge| bridge.index == link.index);
+            !known && link.kind == LinkKind::Bridge && self.managed.has_bridge(&link.name)
+        });
+        let managed: Vec<_> = managed.collect();
+        bridges.extend(managed);
+        bridges
+    }
+
     fn check_networks(&self, snapshot: &Snapshot) -> Result<(), NetError> {
-        let bridges = named_or(snapshot, &self.bridges, Snapshot::default_bridges);
+        let bridges = self.bridge_links(snapshot);
         for (number, network) in self.networks.iter().enumerate() {
             let index = snapshot.link_by_name(&network.bridge)?.index;
             let why = if !bridges.iter().any(|bridge| bridge.index == index) {
@@ -208,7 +224,7 @@ impl Intent {
     /// named and does not exist (any more) is left out until it comes.
     #[must_use]
     pub fn desired(&self, snapshot: &Snapshot) -> Desired {
-        let bridges = named_or(snapshot, &self.bridges, Snapshot::default_bridges);
+        let bridges = self.bridge_links(snapshot);
         let inside: BTreeSet<u32> = bridges.iter().map(|link| link.index).collect();
         let mut uplinks = named_or(snapshot, &self.uplinks, Snapshot::default_uplinks);
         uplinks.retain(|link| !inside.contains(&link.index));

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use portnat_common::subnet::{CLOSED, ROUTED};
 
 use super::*;
 use crate::net::LinkKind;
@@ -236,4 +237,51 @@ fn a_mode_of_what_is_no_bridge_is_refused() {
         let refused = intent.check(&host()).expect_err(error).to_string();
         assert!(refused.starts_with(error), "{refused}");
     }
+}
+
+/// Docker's networks are what it says, unless the user says otherwise.
+#[test]
+fn networks_of_somebody_else_are_as_he_says() {
+    let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+    let managed = |bridge: &str, flags| ManagedSubnet {
+        bridge: bridge.to_owned(),
+        flags,
+    };
+    let mut intent = Intent {
+        // Docker's count beside it.
+        bridges: vec!["docker0".parse().expect("a name")],
+        managed: Managed {
+            subnets: [
+                (net("172.18.0.0/16"), managed("br-1", CLOSED)),
+                (net("fd00:18::/64"), managed("br-1", ROUTED)),
+                (net("172.19.0.0/16"), managed("br-2", CLOSED)),
+            ]
+            .into(),
+            ..Managed::default()
+        },
+        ..Intent::default()
+    };
+    let host = host();
+    let flags = |intent: &Intent| {
+        let subnets = intent.subnets(&intent.bridge_links(&host));
+        let words = subnets
+            .iter()
+            .map(|(net, subnet)| (net.to_string(), *subnet));
+        words.collect::<BTreeMap<_, _>>()
+    };
+    let subnets = flags(&intent);
+    // The bridge of the last is still to come.
+    assert_eq!(subnets.len(), 3, "{subnets:?}");
+    let subnet = |bridge, flags| Subnet { bridge, flags };
+    assert_eq!(
+        subnets["172.17.0.0/16"],
+        subnet(3, NetworkMode::Nat.flags())
+    );
+    assert_eq!(subnets["172.18.0.0/16"], subnet(4, CLOSED));
+    assert_eq!(subnets["fd00:18::/64"], subnet(4, ROUTED));
+    intent.networks = vec!["br-1=nat-unprotected".parse().expect("a mode")];
+    let subnets = flags(&intent);
+    let unprotected = subnet(4, NetworkMode::NatUnprotected.flags());
+    assert_eq!(subnets["172.18.0.0/16"], unprotected);
+    assert_eq!(subnets["fd00:18::/64"], unprotected);
 }

@@ -46,6 +46,14 @@ pub enum NetError {
         /// Why not.
         why: &'static str,
     },
+    /// A bridge's port is not kept from the others.
+    #[error("cannot keep port {index} of a bridge from the others: {reason}")]
+    Apart {
+        /// The port's index.
+        index: u32,
+        /// The kernel's answer.
+        reason: String,
+    },
     /// A target is the host itself.
     #[error("target {target} is an address of this host: publish what answers behind a bridge")]
     OwnTarget {

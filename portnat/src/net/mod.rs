@@ -17,6 +17,7 @@
 //! | be the only portnat here | [`Singleton`] |
 //! | read the kernel's clock as BPF sees it | [`ticks_per_second()`] |
 
+mod apart;
 mod clock;
 mod clsact;
 mod dump;
@@ -33,6 +34,7 @@ mod snapshot;
 mod sysctl;
 mod watch;
 
+pub use apart::keep_apart;
 pub use clock::ticks_per_second;
 pub use clsact::remove_clsact;
 pub use dump::snapshot;

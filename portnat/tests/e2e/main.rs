@@ -23,7 +23,7 @@
 //! - [`service`]: what a service manager hears. [`privileges`]: what the daemon may do.
 //! - [`admission`]: who may come in. [`networks`]: who reaches containers by their own addresses.
 //! - [`doctor`]: what keeps ports from working is found and told.
-//! - [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
+//! - [`docker`]: a real Docker's containers are served. [`beside_docker`]: Docker's own rules go on. [`bad_input`]: what is refused, and in which words.
 //!
 //! Underneath, [`daemon`] runs the binary, [`picture`] compares a namespace before and after,
 //! [`firewall`] is what else a host may have,
@@ -38,6 +38,7 @@ mod compose;
 mod control;
 mod daemon;
 mod demo;
+mod docker;
 mod doctor;
 mod fast_path;
 mod firewall;

@@ -1,12 +1,8 @@
 //! `cargo xtask bench`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{
     apt::{self, Apt},
@@ -59,27 +55,10 @@ fn docker_proxy() -> Result<Option<PathBuf>> {
     let proxy = folder.join("usr/sbin/docker-proxy");
     if !proxy.is_file() {
         say("unpacking docker-proxy from Debian's docker.io");
-        fs::create_dir_all(&folder)?;
         if let Some(apt) = Apt::here() {
             apt.update();
         }
-        exec::output(
-            Command::new("apt-get")
-                .args(["-q", "download", "docker.io"])
-                .current_dir(&folder),
-        )?;
-        let package = package_in(&folder)?;
-        exec::output(Command::new("dpkg").arg("-x").arg(&package).arg(&folder))?;
-        fs::remove_file(package)?;
+        apt::unpack(Command::new("apt-get"), &["docker.io"], &folder)?;
     }
     Ok(Some(proxy))
-}
-
-/// The one Debian package in a folder.
-fn package_in(folder: &Path) -> Result<PathBuf> {
-    fs::read_dir(folder)?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .context("apt-get has downloaded nothing")
 }

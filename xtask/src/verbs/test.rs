@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
-    apt, cargo, ebpf,
+    apt, cargo, docker, ebpf,
     exec::{self, say},
     verbs,
 };
@@ -71,10 +71,15 @@ fn run_suite(suite: Suite, arguments: &[String]) -> Result<()> {
         // Who listens on a bridge changes what the bridge sees.
         apt::require("tcpdump", "tcpdump")?;
     }
+    let dockers = match suite {
+        Suite::E2e => docker::provide(),
+        _ => Vec::new(),
+    };
     say(&format!("running the {} tests", suite.name()));
     for run in suite.runs() {
         let mut cargo = cargo::command();
         cargo.arg("test").args(*run).arg("--").args(arguments);
+        cargo.envs(dockers.iter().map(|(name, folder)| (name, folder)));
         if suite.needs_root() {
             verbs::as_root(&mut cargo, &format!("the {} tests", suite.name()))?;
         }

@@ -74,6 +74,8 @@ mod tests {
             target_port: port - 8000,
             target_port_end: port_end - 8000,
             origin: Origin::Run,
+            container: None,
+            network: None,
         }
     }
 

@@ -109,6 +109,8 @@ fn published(port: u16, port_end: u16, target_port: u16) -> PortReport {
             target_port,
             target_port_end: target_port + (port_end - port),
             origin: Origin::Run,
+            container: None,
+            network: None,
         },
         totals: Default::default(),
     }

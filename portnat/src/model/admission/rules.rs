@@ -69,6 +69,19 @@ pub enum AdmissionError {
     },
 }
 
+impl AdmissionError {
+    /// The published port that it is about.
+    #[must_use]
+    pub fn port(&self) -> Option<&str> {
+        match self {
+            Self::NoPort { .. } => None,
+            Self::PartOfRange { range: port, .. }
+            | Self::Contradiction { port, .. }
+            | Self::TwoLimits { port, .. } => Some(port),
+        }
+    }
+}
+
 impl AdmissionRules {
     /// Whether all rules are for ports that are published.
     ///

@@ -32,3 +32,13 @@ pub enum PublishError {
         source: ReserveError,
     },
 }
+
+impl PublishError {
+    /// The spec that cannot be published.
+    #[must_use]
+    pub fn spec(&self) -> &str {
+        match self {
+            Self::Allocated { spec, .. } | Self::Reserve { spec, .. } => spec,
+        }
+    }
+}

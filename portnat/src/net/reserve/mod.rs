@@ -67,7 +67,7 @@ enum Hold {
     Sockets(#[expect(dead_code, reason = "they hold the ports")] Vec<Socket>),
     /// The guard.
     Guard(#[expect(dead_code, reason = "it holds the ports")] Guarded),
-    /// The kernel's want of such sockets.
+    /// Nothing of ours: somebody else, or the kernel's want of such sockets.
     Nothing,
 }
 
@@ -93,6 +93,12 @@ impl Conflict {
 }
 
 impl Reservation {
+    /// Ports that somebody else holds for us, who is to have them.
+    pub fn by_another(ports: PortRange) -> Self {
+        let hold = Hold::Nothing;
+        Self { ports, hold }
+    }
+
     /// The ports.
     #[must_use]
     pub fn ports(&self) -> &PortRange {

@@ -1,0 +1,265 @@
+//! What Docker has is published, and its networks are as it says.
+
+mod feed;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{error, warn};
+
+use super::Daemon;
+use super::change::say;
+use super::ports::PortHolder;
+use crate::docker::{Named, Wanted};
+use crate::model::{
+    Admission, AdmissionError, AdmissionRules, Change, Intent, Ledger, Origin, Publication,
+    PublishedPort,
+};
+use crate::net::{NetError, Snapshot, has_ipv6, snapshot};
+use crate::spec::PublishSpec;
+pub(super) use feed::News;
+
+/// How long portnat waits for Docker when it starts: so that what a portnat before this one has left for
+/// Docker's containers is taken over.
+const AT_THE_START: Duration = Duration::from_secs(5);
+
+/// What is known of Docker.
+pub(super) struct Docker {
+    news: mpsc::Receiver<News>,
+    wanted: Wanted,
+    /// What of it could not be done at the last try.
+    refused: Vec<String>,
+}
+
+/// What is wanted for Docker, as far as it can be.
+pub(super) struct Settled {
+    ledger: Ledger,
+    intent: Intent,
+    change: Change,
+    /// Why the rest cannot be.
+    refused: Vec<String>,
+}
+
+impl Docker {
+    /// Begins to follow the Docker at this socket, and waits for its first answer.
+    pub(super) async fn begin(socket: &Path) -> Self {
+        let mut docker = Docker {
+            news: feed::follow(socket.to_owned()),
+            wanted: Wanted::default(),
+            refused: Vec::new(),
+        };
+        match timeout(AT_THE_START, docker.news.recv()).await {
+            Ok(Some(news)) => docker.hear(news),
+            Ok(None) => {}
+            Err(_) => warn!("Docker takes its time to answer: going on without"),
+        }
+        docker
+    }
+
+    /// What is heard next; never where there is no Docker.
+    pub(super) async fn next(docker: &mut Option<Self>) -> Option<News> {
+        docker.as_mut()?.news.recv().await
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Observed(observed) => self.wanted = Wanted::of(&observed, has_ipv6()),
+            News::Gone => {}
+        }
+    }
+
+    /// What comes of it beside all else. What cannot be published is left out.
+    pub(super) fn settle(
+        &self,
+        ledger: &Ledger,
+        intent: &Intent,
+        (holder, admission): (&PortHolder, &AdmissionRules),
+        host: &Snapshot,
+    ) -> anyhow::Result<Settled> {
+        let mut specs = self.wanted.specs.clone();
+        let mut refused = self.wanted.refused.clone();
+        let source = holder.beside_docker(&self.wanted.unlisted)?;
+        let mut makes_room = false;
+        loop {
+            let mut next = ledger.clone();
+            let many = specs.len();
+            let gone = |one: &Publication| {
+                makes_room && one.origin == Origin::Docker && !specs.contains(&one.spec)
+            };
+            let gone = next.unpublish(gone).removed;
+            match next.replace(&specs, Origin::Docker, &source) {
+                Ok(mut change) => {
+                    change.removed.extend(gone);
+                    let admissions = match admissions(admission, Some(self), &next) {
+                        Ok(admissions) => admissions,
+                        Err(why) => {
+                            let mut wrong = next.iter().filter(|one| {
+                                let mut hosts = one.ports.iter().map(PublishedPort::host);
+                                hosts.any(|host| Some(host.as_str()) == why.port())
+                            });
+                            let wrong = wrong.next().map(|one| one.spec);
+                            specs.retain(|spec| Some(*spec) != wrong);
+                            refused.push(why.to_string());
+                            if specs.len() == many {
+                                return Err(why.into());
+                            }
+                            continue;
+                        }
+                    };
+                    let intent = Intent {
+                        admissions,
+                        published: next.ports(),
+                        managed: self.wanted.managed.clone(),
+                        ..intent.clone()
+                    };
+                    let checked = intent.check_targets(host);
+                    let Err(why) = checked else {
+                        return Ok(Settled {
+                            ledger: next,
+                            intent,
+                            change,
+                            refused,
+                        });
+                    };
+                    if let NetError::OwnTarget { target } | NetError::RoutedTarget { target } = &why
+                    {
+                        specs.retain(|spec| spec.target != *target);
+                    }
+                    refused.push(why.to_string());
+                }
+                // What goes may be in the way of what comes.
+                Err(_) if !makes_room => {
+                    makes_room = true;
+                    continue;
+                }
+                Err(why) => {
+                    specs.retain(|spec| spec.to_string() != why.spec());
+                    refused.push(self.about(why.spec(), &why));
+                }
+            }
+            if specs.len() == many {
+                anyhow::bail!(refused.pop().unwrap_or_default());
+            }
+        }
+    }
+
+    /// Why a spec cannot be published, with the name of its container.
+    fn about(&self, spec: &str, why: &dyn std::error::Error) -> String {
+        let mut wanted = self.wanted.specs.iter();
+        let target = wanted.find(|wanted| wanted.to_string() == spec);
+        let name = target.and_then(|PublishSpec { target, .. }| self.wanted.names.get(target));
+        let cause = why.source().map(|cause| format!(": {cause}"));
+        let why = match cause {
+            // It is in its words already.
+            Some(cause) if !why.to_string().contains(&cause) => format!("{why}{cause}"),
+            _ => why.to_string(),
+        };
+        match name {
+            Some(Named { container, .. }) => format!("container {container}: {why}"),
+            None => why,
+        }
+    }
+
+    /// Says what could not be done, unless it was said before.
+    fn complain(&mut self, refused: Vec<String>) {
+        for new in refused.iter().filter(|new| !self.refused.contains(new)) {
+            error!("{new}");
+        }
+        self.refused = refused;
+    }
+
+    /// Says what could not be, and returns what could.
+    pub(super) fn take(&mut self, settled: Settled) -> (Ledger, Intent) {
+        self.complain(settled.refused);
+        (settled.ledger, settled.intent)
+    }
+}
+
+/// Who may come in by what is published: as the daemon's rules say, and a container's labels.
+pub(super) fn admissions(
+    rules: &AdmissionRules,
+    docker: Option<&Docker>,
+    ledger: &Ledger,
+) -> Result<BTreeMap<u32, Admission>, AdmissionError> {
+    let mut all = rules.of(&ledger.ports())?;
+    let Some(docker) = docker else {
+        return Ok(all);
+    };
+    for publication in ledger.iter().filter(|one| one.origin == Origin::Docker) {
+        let Some(label) = docker.wanted.admissions.get(&publication.spec) else {
+            continue;
+        };
+        for port in &publication.ports {
+            let admission = all.entry(port.id).or_default();
+            admission.extend(label);
+            if let Some(net) = admission.contradiction() {
+                let port = port.host();
+                return Err(AdmissionError::Contradiction { net, port });
+            }
+        }
+    }
+    Ok(all)
+}
+
+impl Daemon {
+    /// Whose the containers' addresses are.
+    pub(super) fn names(&self) -> Arc<BTreeMap<IpAddr, Named>> {
+        let names = self.docker.as_ref().map(|docker| &docker.wanted.names);
+        names.cloned().unwrap_or_default()
+    }
+
+    /// Does as Docker has it now.
+    pub(super) async fn hear_of_docker(&mut self, news: News) {
+        if let Some(docker) = &mut self.docker {
+            docker.hear(news);
+        }
+        self.do_as_docker_has_it().await;
+    }
+
+    /// Tries again what was refused: a port may be free by now.
+    pub(super) async fn try_dockers_again(&mut self) {
+        let refused = |docker: &Docker| !docker.refused.is_empty();
+        if self.docker.as_ref().is_some_and(refused) {
+            self.do_as_docker_has_it().await;
+        }
+    }
+
+    async fn do_as_docker_has_it(&mut self) {
+        let Some(docker) = self.docker.take() else {
+            return;
+        };
+        let refused = match self.settle_with(&docker).await {
+            Ok(refused) => refused,
+            Err(error) => vec![format!(
+                "Docker's containers are not as they should be: {error}"
+            )],
+        };
+        self.docker.insert(docker).complain(refused);
+    }
+
+    async fn settle_with(&mut self, docker: &Docker) -> anyhow::Result<Vec<String>> {
+        let host = snapshot(&self.handle).await?;
+        let known = (&self.holder, &self.admission);
+        let settled = docker.settle(&self.ledger, &self.intent, known, &host)?;
+        let Settled {
+            ledger,
+            intent,
+            change,
+            refused,
+        } = settled;
+        let same_ports = intent.published == self.intent.published;
+        let same_rules = intent.admissions == self.intent.admissions;
+        if !(same_ports && same_rules) || intent.managed != self.intent.managed {
+            self.commit(host, ledger, intent, self.options).await?;
+            say(&change);
+            // Nobody asked how many there are.
+            drop(self.end_flows(&change));
+        }
+        Ok(refused)
+    }
+}

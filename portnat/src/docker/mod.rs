@@ -1,0 +1,13 @@
+//! Docker: what it has, and what of that portnat is to do.
+//!
+//! [`Client`] asks it, and is the only file that knows how; [`Observed`] is what it answers, and
+//! [`Wanted`] what that comes to, as a pure function.
+
+mod client;
+mod labels;
+mod observed;
+mod wanted;
+
+pub use client::{Client, ClientError, Event};
+pub use observed::{Container, Endpoint, Network, Observed, Port};
+pub use wanted::{Named, Wanted};

@@ -1,0 +1,80 @@
+//! What Docker has, as far as it concerns portnat.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+
+use ipnet::IpNet;
+
+use crate::spec::Protocol;
+
+/// The networks that are bridges, and the containers that run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Networks of the driver `bridge`.
+    pub networks: Vec<Network>,
+    /// Containers that run, paused ones too.
+    pub containers: Vec<Container>,
+}
+
+/// A network of the driver `bridge`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The name of its bridge.
+    pub bridge: String,
+    /// Where its containers have their addresses from.
+    pub subnets: Vec<IpNet>,
+    /// Whether it leads nowhere outside.
+    pub internal: bool,
+    /// Its driver's options.
+    pub options: BTreeMap<String, String>,
+}
+
+/// A container that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// Its name, without the slash that Docker writes before it.
+    pub name: String,
+    /// Its ports that Docker publishes.
+    pub ports: Vec<Port>,
+    /// Its labels that are for us.
+    pub labels: BTreeMap<String, String>,
+    /// Which of its ports are to be published without any address of the host being named.
+    pub everywhere: BTreeSet<(NonZeroU16, Protocol)>,
+    /// Where it is.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A port of a container that Docker publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The host's address.
+    pub address: IpAddr,
+    /// The host's port, which Docker has chosen if the user has not; none in mode `routed`.
+    pub host: Option<NonZeroU16>,
+    /// The container's port.
+    pub container: NonZeroU16,
+    /// The transport protocol of both.
+    pub protocol: Protocol,
+}
+
+/// A container's place in a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The network's id.
+    pub network: String,
+    /// The network's name.
+    pub name: String,
+    /// The container's address there.
+    pub v4: Option<Ipv4Addr>,
+    /// The same of IPv6.
+    pub v6: Option<Ipv6Addr>,
+    /// Which of several networks is the way outside: that of the highest priority.
+    pub priority: i64,
+}

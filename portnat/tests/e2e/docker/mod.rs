@@ -1,0 +1,15 @@
+//! A real Docker, in the host of a lab, whose containers portnat serves instead of iptables and its proxy.
+//!
+//! [`ground`] runs it. `cargo xtask test e2e` unpacks two of them from Debian's packages and tells where
+//! they are; a test whose Docker is not there says so and passes.
+//!
+//! - [`serving`]: what Docker publishes is published, and its networks are as it says.
+//! - [`access`]: by which addresses, and for whom.
+//! - [`experiment`]: who reaches what, beside what Docker itself makes of it.
+//! - [`restarts`]: of containers, of Docker and of portnat.
+
+mod access;
+mod experiment;
+mod ground;
+mod restarts;
+mod serving;
