@@ -1,6 +1,6 @@
 //! Who reaches containers by their own addresses: outsiders, and containers of other bridges.
 //!
-//! What comes in from outside is judged where it comes in. Between bridges the same packet can be an
+//! What comes in from outside is judged where it comes in, whoever it says it is. Between bridges the same packet can be an
 //! answer of a connection that the host's own netfilter has translated; so it is numbered there, as
 //! asking for the address itself, and judged where it comes out of the stack: if it still comes from a
 //! container then, and is of no flow, it asks for a container directly.
@@ -62,7 +62,13 @@ pub(super) fn leave<F: Family, T: Tables<F>>(
     let Some(to) = tables.subnet(&network.dst) else {
         return Left::Passes;
     };
-    let Some(from) = tables.subnet(&network.src) else {
+    let mut from = tables.subnet(&network.src);
+    if let Some(claimed) = from
+        && is_forged::<F, T>(tables, claimed, to)
+    {
+        from = None;
+    }
+    let Some(from) = from else {
         return if !to.is_guarded() || tables.is_local(&network.dst) {
             if lets_in(to) {
                 Left::Begins
@@ -87,6 +93,18 @@ pub(super) fn leave<F: Family, T: Tables<F>>(
     }
     tables.number(tables.numbered() | BETWEEN_BRIDGES);
     Left::Begins
+}
+
+/// Whether a packet for a subnet that claims to be of the very same has come in by another interface: one of
+/// its own would not have left its bridge. Bridges' ports, which have no address, say nothing of where they
+/// belong; their packets are seen again at the bridge.
+#[inline(always)]
+fn is_forged<F: Family, T: Tables<F>>(tables: &T, from: &Subnet, to: &Subnet) -> bool {
+    let here = tables.interface();
+    from.bridge == to.bridge
+        && from.bridge != 0
+        && from.bridge != here
+        && tables.egress_address(here).is_some()
 }
 
 /// Whether a packet of this subnet has been seen before it came here: at the bridge's port, as the

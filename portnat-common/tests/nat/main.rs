@@ -11,6 +11,7 @@ mod carrier;
 mod errors;
 mod fast;
 mod fixtures;
+mod forged;
 mod fragments;
 mod hairpin;
 mod half_open;

@@ -170,7 +170,10 @@ impl Ground {
     /// What comes in and is nobody's passes, but not from outside to a container itself.
     pub(crate) fn leave(&self, said: &Said) -> Verdict {
         let Pair { src, dst } = said.pair;
-        if bridge(dst.ip()).is_some() && bridge(src.ip()).is_none() && !self.owns(dst.ip()) {
+        let (from, to) = (bridge(src.ip()), bridge(dst.ip()));
+        // A neighbour would not have come by the uplink.
+        let is_outside = from.is_none() || said.from_uplink && from == to;
+        if to.is_some() && is_outside && !self.owns(dst.ip()) {
             Verdict::Drop(DropReason::DirectAccess)
         } else {
             Verdict::Pass
