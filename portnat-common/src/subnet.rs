@@ -22,8 +22,9 @@ pub const CLOSED: u32 = 1 << 1;
 pub const ROUTED: u32 = 1 << 2;
 /// [`Subnet::flags`]: it is behind an interface that is no bridge and has no ports.
 pub const ALONE: u32 = 1 << 3;
-/// [`Subnet::flags`]: there are prefixes outside to which it sends as itself
-/// ([`crate::Tables::is_bypassed`]), and whose answers come to its containers' own addresses.
+/// [`Subnet::flags`]: there are those outside to whom it sends as itself, and whose answers come to its
+/// containers' own addresses: where it is masqueraded, certain prefixes ([`crate::Tables::is_bypassed`]), else
+/// everybody.
 pub const BYPASSES: u32 = 1 << 4;
 
 /// Where in [`Subnet::flags`] the number of the address begins as which it is masqueraded; 0 there is
@@ -70,11 +71,18 @@ impl Subnet {
         self.flags & ALONE != 0
     }
 
-    /// Whether some of what it sends outside may not be masqueraded.
+    /// Whether some of what it sends outside may go as it is, and is answered.
     #[inline(always)]
     #[must_use]
     pub const fn bypasses(&self) -> bool {
         self.flags & BYPASSES != 0
+    }
+
+    /// Whether it leads nowhere outside: nobody reaches it there, and nobody would answer it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_internal(&self) -> bool {
+        self.flags & (CLOSED | MASQUERADED | BYPASSES) == CLOSED
     }
 
     /// What the address is found by ([`crate::Tables::egress_address`]) as which it is masqueraded, if one

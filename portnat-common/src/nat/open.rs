@@ -282,6 +282,9 @@ pub(super) fn untranslatable<F: Family, T: Tables<F>>(
             Between::Drop => Verdict::Drop(DropReason::Isolated),
             Between::Pass | Between::Open => Verdict::Pass,
         },
+        Hook::Outside if inside.is_some_and(Subnet::is_internal) => {
+            Verdict::Drop(DropReason::Isolated)
+        }
         Hook::Outside if inside.is_some_and(Subnet::is_masqueraded) => Verdict::Drop(reason),
         Hook::Outside | Hook::Inside | Hook::Local => Verdict::Pass,
     }
@@ -290,7 +293,9 @@ pub(super) fn untranslatable<F: Family, T: Tables<F>>(
 /// Whether an outsider is asked by containers' own addresses, and answers to one.
 #[inline(always)]
 fn is_bypass<F: Family, T: Tables<F>>(tables: &T, network: &Network<F::Address>) -> bool {
-    tables.subnet(&network.dst).is_some_and(Subnet::bypasses) && tables.is_bypassed(&network.src)
+    let asks =
+        |to: &Subnet| to.bypasses() && (!to.is_masqueraded() || tables.is_bypassed(&network.src));
+    tables.subnet(&network.dst).is_some_and(asks)
 }
 
 /// Why a packet that cannot be translated is dropped.

@@ -4,6 +4,7 @@ use crate::address::{Address, is_mapped, map as mapped, unmap};
 use crate::family::Family;
 use crate::published::PublishedKey;
 use crate::settings::Settings;
+use crate::subnet::Subnet;
 use crate::tables::Tables;
 use crate::tuple::{Side, Tuple};
 use crate::verdict::DropReason;
@@ -119,8 +120,8 @@ fn borrowed_port<F: Family, T: Tables<F>>(
 }
 
 /// A masqueraded packet takes the address of its way out, or the one that its subnet names, and keeps its
-/// port where that is in the pool. To a prefix that is not masqueraded it goes as it is, and its answers
-/// are to be known.
+/// port where that is in the pool. Who is not masqueraded, or not to this prefix, goes as it is, and its
+/// answers are to be known.
 #[inline(always)]
 pub(super) fn masquerade<F: Family, T: Tables<F>>(
     tables: &T,
@@ -132,7 +133,10 @@ pub(super) fn masquerade<F: Family, T: Tables<F>>(
         Hook::Inside => return Wanted::No,
         _ => match tables.subnet(&opening.tuple.src) {
             Some(subnet) if subnet.is_routed() => return route::<F, T>(tables, opening),
-            Some(subnet) if subnet.is_masqueraded() => Some(subnet),
+            Some(subnet) if subnet.is_internal() => {
+                return Wanted::Impossible(DropReason::Isolated);
+            }
+            Some(subnet) if subnet.is_masqueraded() || subnet.bypasses() => Some(subnet),
             _ => return Wanted::No,
         },
     };
@@ -145,7 +149,10 @@ pub(super) fn masquerade<F: Family, T: Tables<F>>(
                 return Wanted::Yes;
             }
         }
-        if subnet.bypasses() && tables.is_bypassed(&opening.tuple.dst) {
+        let as_itself = |subnet: &Subnet| {
+            !subnet.is_masqueraded() || subnet.bypasses() && tables.is_bypassed(&opening.tuple.dst)
+        };
+        if as_itself(subnet) {
             opening.translation.src = opening.tuple.src.widen();
             begin_plain(opening, true);
             return Wanted::Yes;

@@ -66,6 +66,11 @@ fn bypassing<F: TestFamily>(ends: &Ends) -> Hosts<F> {
     world
 }
 
+/// A host whose first network is masqueraded to nobody, and reached by nobody.
+fn plain<F: TestFamily>(_: &Ends) -> Hosts<F> {
+    Hosts::<F>::new().with_mode(0, CLOSED | BYPASSES)
+}
+
 /// A host whose first network is masqueraded as an address of its own choice.
 fn naming<F: TestFamily>(ends: &Ends) -> Hosts<F> {
     let mut world = Hosts::<F>::new()
@@ -126,9 +131,9 @@ fn conversations(ends: &Ends, remote: &str) -> Vec<(Packet, Packet)> {
     all
 }
 
-fn goes_out_as_it_is_and_is_answered<F: TestFamily>(ends: &Ends) {
+fn goes_out_as_it_is_and_is_answered<F: TestFamily>(ends: &Ends, world: fn(&Ends) -> Hosts<F>) {
     for (asks, answers) in conversations(ends, ends.partner) {
-        let world = bypassing::<F>(ends);
+        let world = world(ends);
         // Nobody outside begins.
         is_dropped(back(&world, &answers), DropReason::DirectAccess);
         for _ in 0..2 {
@@ -151,8 +156,31 @@ fn goes_out_as_it_is_and_is_answered<F: TestFamily>(ends: &Ends) {
 
 #[test]
 fn what_is_not_masqueraded_goes_out_as_it_is_and_is_answered() {
-    goes_out_as_it_is_and_is_answered::<V4>(&ENDS4);
-    goes_out_as_it_is_and_is_answered::<V6>(&ENDS6);
+    goes_out_as_it_is_and_is_answered::<V4>(&ENDS4, bypassing);
+    goes_out_as_it_is_and_is_answered::<V6>(&ENDS6, bypassing);
+    goes_out_as_it_is_and_is_answered::<V4>(&ENDS4, plain);
+    goes_out_as_it_is_and_is_answered::<V6>(&ENDS6, plain);
+}
+
+/// What is closed and speaks to nobody as anybody leads nowhere.
+fn nothing_leaves_an_internal_network<F: TestFamily>(ends: &Ends) {
+    let world = Hosts::<F>::new().with_mode(0, CLOSED);
+    let of_no_port = (at(ends.container, 0), at(ends.remote, 0));
+    let of_no_port = between(Protocol(47), &of_no_port.0, &of_no_port.1);
+    for (asks, answers) in conversations(ends, ends.remote) {
+        is_dropped(out(&world, &asks), DropReason::Isolated);
+        is_dropped(out(&world, &of_no_port), DropReason::Isolated);
+        is_dropped(back(&world, &answers), DropReason::DirectAccess);
+    }
+    // Its neighbour is as it was.
+    let other = between(Udp, &at(ends.stranger, 5353), &at(ends.remote, 53));
+    assert_eq!(out(&world, &other).0, Verdict::Translated);
+}
+
+#[test]
+fn nothing_leaves_a_network_that_is_internal() {
+    nothing_leaves_an_internal_network::<V4>(&ENDS4);
+    nothing_leaves_an_internal_network::<V6>(&ENDS6);
 }
 
 fn others_are_masqueraded_and_kept_out<F: TestFamily>(ends: &Ends) {
@@ -235,11 +263,11 @@ fn errors_about_what_is_not_masqueraded_find_their_way() {
 }
 
 /// Who has come in by a published port is answered from there, wherever it is.
-fn published_ports_stay_themselves<F: TestFamily>(ends: &Ends) {
+fn published_ports_stay_themselves<F: TestFamily>(ends: &Ends, network: fn(&Ends) -> Hosts<F>) {
     let (target, host) = (at(ends.container, 80), at(ends.host, 8080));
     let client = at(ends.partner, 40_000);
     for (there, answer) in [(Tcp(SYN), Tcp(SYN_ACK)), (Udp, Udp)] {
-        let mut world = bypassing::<F>(ends);
+        let mut world = network(ends);
         for protocol in [protocol::TCP, protocol::UDP] {
             world = world.publish(protocol, ends.any, 8080, &target);
         }
@@ -253,7 +281,7 @@ fn published_ports_stay_themselves<F: TestFamily>(ends: &Ends) {
         );
     }
     // Also when nobody knows of the connection any more.
-    let world = bypassing::<F>(ends).publish(protocol::TCP, ends.any, 8080, &target);
+    let world = network(ends).publish(protocol::TCP, ends.any, 8080, &target);
     becomes(
         out(&world, &between(Tcp(ACK), &target, &client)),
         &between(Tcp(ACK), &host, &client),
@@ -262,8 +290,10 @@ fn published_ports_stay_themselves<F: TestFamily>(ends: &Ends) {
 
 #[test]
 fn published_ports_are_answered_from_there() {
-    published_ports_stay_themselves::<V4>(&ENDS4);
-    published_ports_stay_themselves::<V6>(&ENDS6);
+    published_ports_stay_themselves::<V4>(&ENDS4, bypassing);
+    published_ports_stay_themselves::<V6>(&ENDS6, bypassing);
+    published_ports_stay_themselves::<V4>(&ENDS4, plain);
+    published_ports_stay_themselves::<V6>(&ENDS6, plain);
 }
 
 /// It needs no address to be lent, and lends none.

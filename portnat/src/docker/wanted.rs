@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use portnat_common::subnet::{CLOSED, MASQUERADED, ROUTED};
+use portnat_common::subnet::{BYPASSES, CLOSED, MASQUERADED, ROUTED};
 
 use super::labels::Labels;
 use super::observed::{Container, Endpoint, Network, Observed, Port};
@@ -239,7 +239,6 @@ fn flags(network: &Network, v6: bool) -> u32 {
     // Without iptables Docker says no for its default network, whatever the user has said.
     let default = option("default_bridge").is_some_and(is_true);
     let masqueraded = default || option("enable_ip_masquerade").is_none_or(|it| !is_false(it));
-    let masquerade = if masqueraded { MASQUERADED } else { 0 };
     let mode = if v6 {
         "gateway_mode_ipv6"
     } else {
@@ -247,9 +246,12 @@ fn flags(network: &Network, v6: bool) -> u32 {
     };
     match option(mode) {
         Some("routed") => ROUTED,
-        Some("nat-unprotected") => masquerade,
         Some("isolated") => CLOSED,
-        _ => masquerade | CLOSED,
+        Some("nat-unprotected") if masqueraded => MASQUERADED,
+        Some("nat-unprotected") => 0,
+        _ if masqueraded => CLOSED | MASQUERADED,
+        // It asks as itself.
+        _ => CLOSED | BYPASSES,
     }
 }
 
