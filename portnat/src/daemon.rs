@@ -232,6 +232,8 @@ impl Daemon {
         if config.persist && config.aide.is_some() {
             datapath.load_rest()?;
             privileges::loaded()?;
+        } else if config.docker.is_some() {
+            datapath.load_for_containers()?;
         }
         watch.ended("loading");
         // Whoever asks before the loop runs waits for it.

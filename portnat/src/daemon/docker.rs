@@ -1,5 +1,6 @@
 //! What Docker has is published, and its networks are as it says.
 
+mod dead;
 mod feed;
 
 use std::collections::BTreeMap;

@@ -3,8 +3,11 @@
 use super::error::DatapathError;
 use super::load::Datapath;
 
-/// Those for the loopback interface, and for interfaces without a link layer.
-const SOMETIMES: [&str; 3] = ["local_out", "nat_in_l3", "uplink_out_l3"];
+/// The one for the loopback interface.
+const LOOPBACK: [&str; 1] = ["local_out"];
+
+/// Those for interfaces without a link layer.
+const NO_LINK_LAYER: [&str; 2] = ["nat_in_l3", "uplink_out_l3"];
 
 /// Those for bridges' ports, where packets can go past the host's stack.
 const FAST: [&str; 2] = ["port_in", "port_out"];
@@ -16,10 +19,23 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses a program.
     pub fn load_rest(&mut self) -> Result<(), DatapathError> {
-        let fast = FAST.into_iter().filter(|_| Self::can_be_fast());
-        for name in SOMETIMES.into_iter().chain(fast) {
+        self.load_for_containers()?;
+        for name in NO_LINK_LAYER {
             self.ensure_loaded(name)?;
         }
         self.ensure_frames()
+    }
+
+    /// Loads now what the first container and its first published port would wait for, which is seconds of
+    /// the verifier's.
+    ///
+    /// # Errors
+    /// As [`Datapath::load_rest`].
+    pub fn load_for_containers(&mut self) -> Result<(), DatapathError> {
+        let fast = FAST.into_iter().filter(|_| Self::can_be_fast());
+        for name in LOOPBACK.into_iter().chain(fast) {
+            self.ensure_loaded(name)?;
+        }
+        Ok(())
     }
 }

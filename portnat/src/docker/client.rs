@@ -58,9 +58,13 @@ pub struct ClientError(#[from] Error);
 
 /// Something has happened in Docker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// The id of the container that has died, if one has.
-    pub died: Option<String>,
+pub enum Event {
+    /// The container of this id runs from now on.
+    Started(String),
+    /// The container of this id has died.
+    Died(String),
+    /// Something else.
+    Other,
 }
 
 impl Client {
@@ -152,10 +156,11 @@ fn async_stream(
 
 impl From<EventMessage> for Event {
     fn from(message: EventMessage) -> Self {
-        let died = message.action.as_deref() == Some("die");
-        let actor = message.actor.filter(|_| died);
-        Event {
-            died: actor.and_then(|actor| actor.id),
+        let id = message.actor.and_then(|actor| actor.id);
+        match (message.action.as_deref(), id) {
+            (Some("start"), Some(id)) => Event::Started(id),
+            (Some("die"), Some(id)) => Event::Died(id),
+            _ => Event::Other,
         }
     }
 }

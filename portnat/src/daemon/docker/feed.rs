@@ -1,6 +1,5 @@
 //! What Docker has is looked at whenever something happens there, for as long as portnat runs.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use crate::docker::{Client, ClientError, Event, Observed};
+use super::dead::Dead;
+use crate::docker::{Client, ClientError, Observed};
 
 /// How long after Docker has gone it is asked again for the first time; each further time it is twice as
 /// long.
@@ -101,14 +101,16 @@ impl Feed {
         // What happens from here on is told, also if we listen a little later.
         let mut events = client.events();
         let mut later = AGAIN.iter();
+        let mut dead = Dead::default();
         loop {
-            self.tell(client.observe().await?).await?;
+            let mut observed = client.observe().await?;
+            dead.leave_out(&mut observed);
+            self.tell(observed).await?;
             if self.gone {
                 info!("Docker answers again at {}", self.socket.display());
                 self.gone = false;
             }
             self.delay = FIRST_DELAY;
-            let mut died = BTreeSet::new();
             let mut next = match later.next() {
                 Some(delay) => timeout(*delay, events.next()).await.ok(),
                 None => Some(events.next().await),
@@ -117,33 +119,15 @@ impl Feed {
                 later = AGAIN.iter();
             }
             while let Some(event) = next {
-                let Event { died: id } = event.ok_or(Over::Docker(None))??;
-                died.extend(id);
+                dead.hear(event.ok_or(Over::Docker(None))??);
                 // Those that have come already have one look together.
                 next = events.next().now_or_never();
             }
-            self.forget(&died).await?;
+            // Who has died is gone at once: Docker may be about to end too, and not answer any more.
+            if let Some(left) = dead.without(&self.last) {
+                self.tell(left).await?;
+            }
         }
-    }
-
-    /// Containers that have died are gone at once: Docker may be about to end too, and not answer any
-    /// more.
-    async fn forget(&mut self, died: &BTreeSet<String>) -> Result<(), Over> {
-        let alive = |observed: &Observed| {
-            let containers = observed.containers.iter();
-            let alive = containers.filter(|one| !died.contains(&one.id));
-            alive.cloned().collect::<Vec<_>>()
-        };
-        let containers = alive(&self.last);
-        if containers.len() == self.last.containers.len() {
-            return Ok(());
-        }
-        let networks = self.last.networks.clone();
-        self.tell(Observed {
-            networks,
-            containers,
-        })
-        .await
     }
 
     async fn tell(&mut self, observed: Observed) -> Result<(), Over> {

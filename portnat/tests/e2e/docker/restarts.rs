@@ -4,6 +4,7 @@
 use portnat::lab::{Lab, Server};
 
 use super::ground::{Dockerd, WITHOUT_RULES, Which};
+use super::serving::refused;
 use crate::daemon::Daemon;
 use crate::support::{at, eventually, payload, tcp_server};
 use portnat::lab::probe;
@@ -59,8 +60,8 @@ fn docker_ends_and_comes_back_with_its_containers() {
     docker.end("TERM");
     portnat.wait_for_line("Docker does not answer");
     docker.start_again();
-    portnat.wait_for_line("no longer published: 0.0.0.0:8081/tcp");
     portnat.wait_for_line("Docker answers again");
+    refused(&lab.client, at(Lab::HOST, 8081));
     let _server = web(&docker);
     answers(&lab);
     let table = portnat.stop();
