@@ -17,8 +17,8 @@ use crate::doctor::{Diagnosis, Facts, Where, diagnose, mend};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Mend what can be mended safely, say what was done, and look again. That is what portnat run sets
-    /// itself, and rp_filter of uplinks; never the firewall's rules. It ends when the machine is booted
-    /// again.
+    /// itself; never what filters, be it the firewall's rules or rp_filter. It ends when the machine is
+    /// booted again.
     #[arg(long)]
     fix: bool,
 

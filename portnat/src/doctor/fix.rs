@@ -1,5 +1,5 @@
-//! What can be mended safely: what the daemon itself would set, and a filter that is stricter than any
-//! host with several ways out can stand. All of it ends when the machine is booted again.
+//! What can be mended safely: what the daemon itself would set. All of it ends when the machine is booted
+//! again.
 
 use super::{Diagnosis, Mended};
 use crate::net::{NetError, Snapshot, Sysctls};
@@ -15,8 +15,6 @@ pub enum Fix {
     Liberal,
     /// The loopback interface is to take answers that have been to a container.
     OwnAnswers(String),
-    /// An interface is to take packets whose way back is another one.
-    LooseReversePath(String),
     /// The container's end behind this interface is to have GRO.
     Gro(u32),
 }
@@ -62,7 +60,6 @@ impl Fix {
             Fix::ForwardV6(interface) => sysctls.enable_forwarding_v6(interface)?,
             Fix::Liberal => sysctls.be_liberal()?,
             Fix::OwnAnswers(loopback) => sysctls.accept_own_answers(loopback)?,
-            Fix::LooseReversePath(interface) => sysctls.loosen_reverse_path(interface)?,
             Fix::Gro(index) => return gro(*index, handle, host).await,
         }
         Ok(sysctls

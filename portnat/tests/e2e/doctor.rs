@@ -33,7 +33,7 @@ table ip nat {
 }";
 
 /// `portnat doctor` in a host.
-fn doctor(host: &Namespace, socket: &Path, arguments: &[&str]) -> Ended {
+pub(crate) fn doctor(host: &Namespace, socket: &Path, arguments: &[&str]) -> Ended {
     let mut command = host.command(PORTNAT);
     command.arg("doctor").args(arguments);
     command.arg("--socket").arg(socket);
@@ -113,7 +113,7 @@ fn three_faults_are_found_and_mended_as_it_says() {
     let (code, found) = judged(host, &socket, &[]);
     let rules = [("forward-rules", "fault"), ("nat-rules", "fault")];
     let all = [&[("rp-filter", "warning")], &rules[..]].concat();
-    assert_eq!((code, bad(&found)), (Some(1), all), "{found:#}");
+    assert_eq!((code, bad(&found)), (Some(1), all.clone()), "{found:#}");
     let text = doctor(host, &socket, &[]).stdout;
     println!("{text}");
     for line in [
@@ -130,28 +130,14 @@ fn three_faults_are_found_and_mended_as_it_says() {
         assert!(text.contains(line), "{line}:\n{text}");
     }
 
+    // None of them is a thing to be mended without being asked.
     let (code, fixed) = judged(host, &socket, &["--fix"]);
-    assert_eq!((code, bad(&fixed)), (Some(1), rules.to_vec()), "{fixed:#}");
-    let mended = &fixed["mended"][0];
-    assert_eq!(mended["check"], "rp-filter");
-    assert_eq!(
-        mended["what"],
-        "set net.ipv4.conf.eth0.rp_filter = 2 (was 1)"
-    );
-    assert_eq!(
-        fixed["mended"].as_array().map(Vec::len),
-        Some(1),
-        "{fixed:#}"
-    );
+    assert_eq!((code, bad(&fixed)), (Some(1), all), "{fixed:#}");
+    assert_eq!(fixed["mended"], Value::Array(Vec::new()), "{fixed:#}");
+
+    follow(host, &fixed, "rp-filter");
     let value = host.sysctl_get("net/ipv4/conf/eth0/rp_filter");
     assert_eq!(value.expect("a value"), "2");
-    let (_, again) = judged(host, &socket, &["--fix"]);
-    assert_eq!(
-        again["mended"].as_array().map(Vec::len),
-        Some(0),
-        "{again:#}"
-    );
-
     // By each uplink the rules have something to let pass.
     follow(host, &fixed, "nat-rules");
     while let (Some(1), judgement) = judged(host, &socket, &[]) {

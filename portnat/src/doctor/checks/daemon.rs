@@ -122,6 +122,17 @@ pub(super) fn answers(facts: &Facts) -> Vec<Finding> {
                     .mended_by("ip -br link shows what there is; portnat run --uplink IF"),
                 );
             }
+            if status.helper_gone {
+                findings.push(
+                    Finding::new(
+                        Severity::Warning,
+                        "its helper process has ended",
+                        "The config is not read anew, processes that have ports are not named, and \
+                         containers' ends are given no GRO. All else goes on.",
+                    )
+                    .mended_by("systemctl restart portnat, or start portnat run anew"),
+                );
+            }
             findings.extend(status.complaints.iter().map(|complaint| {
                 Finding::new(
                     Severity::Fault,

@@ -1,6 +1,7 @@
 //! Whether the firewall's rules could be read, and whether bridged packets meet them.
 
 use super::daemon::number;
+use super::sysctls::list;
 use crate::doctor::{Facts, Finding, Severity};
 
 pub(super) fn is_read(facts: &Facts) -> Vec<Finding> {
@@ -25,35 +26,40 @@ pub(super) fn is_read(facts: &Facts) -> Vec<Finding> {
         let rules = chains.iter().map(|chain| chain.rules.len()).sum();
         findings.push(Finding::ok(format!("{} read", number(rules, "rule"))));
     }
+    if !firewall.unjudged.is_empty() {
+        let tables: Vec<_> = firewall.unjudged.iter().map(String::as_str).collect();
+        findings.push(Finding::new(
+            Severity::Note,
+            format!("what {} drops is not looked at", list(&tables)),
+            "Rules of families bridge and netdev see frames as they come and go, before portnat or \
+             after it, with the host's ports or the containers'. `nft list ruleset` shows them.",
+        ));
+    }
     let bridged: Vec<_> = ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"]
         .into_iter()
         .filter(|name| facts.sysctls.number(&format!("net/bridge/{name}")) == Some(1))
         .collect();
     let has_rules = firewall.rules.has_chain(|chain| chain.base.is_some());
     if has_rules && !bridged.is_empty() {
-        let mut finding = Finding::new(
+        findings.push(Finding::new(
             Severity::Note,
             format!("{} on", are(&bridged)),
             "Packets between containers of one bridge meet the host's forward rules too. Docker \
-             sets it for its own rules; portnat works with it and without.",
-        );
-        for name in bridged {
-            finding = finding.mended_by(format!("sysctl -w net.bridge.{name}=0"));
-        }
-        findings.push(finding);
+             sets it, and keeps containers apart by such rules; portnat works with it and without.",
+        ));
     }
     findings
 }
 
 /// No rule is in the way, as far as they were read.
 pub(super) fn clear(facts: &Facts, summary: &str) -> Finding {
-    if facts.firewall.unread.is_empty() {
+    if facts.firewall.unread.is_empty() && facts.firewall.unjudged.is_empty() {
         return Finding::ok(summary);
     }
     Finding::new(
         Severity::Note,
         format!("{summary}, as far as rules were read"),
-        "Some were not, as the check firewall says.",
+        "Some were not, or are not understood, as the check firewall says.",
     )
 }
 

@@ -28,7 +28,7 @@ pub(super) enum Way {
     Out,
     /// What comes back to it.
     Back,
-    /// What a container asks of a published port on its own bridge.
+    /// What a container asks of a published port of its own bridge's.
     Hairpin,
 }
 
@@ -54,7 +54,7 @@ pub(super) fn passes(facts: &Facts) -> Vec<Finding> {
     let rules = &facts.firewall.rules;
     let mut droppings: Vec<Dropping> = Vec::new();
     for trial in trials(facts) {
-        let hooks = [Hook::Prerouting, Hook::Forward].into_iter();
+        let hooks = [Hook::Prerouting, Hook::Forward, Hook::Postrouting].into_iter();
         let outcomes = hooks.flat_map(|hook| {
             let outcomes = rules.walk(hook, false, &trial.packet);
             outcomes.into_iter().map(move |outcome| (hook, outcome))
@@ -196,10 +196,16 @@ impl Trial {
                 "answers to containers of {}",
                 bridge(&self.packet.out_interface)
             ),
-            (Way::Hairpin, _) => format!(
-                "what containers of {} ask of their own bridge's ports",
-                bridge(&self.packet.in_interface)
-            ),
+            (Way::Hairpin, port) => {
+                let port = port
+                    .as_ref()
+                    .map(|port| format!("{}/{}", port.host(), port.protocol));
+                format!(
+                    "what containers of {} ask of {}",
+                    bridge(&self.packet.in_interface),
+                    port.unwrap_or_default()
+                )
+            }
         }
     }
 }
@@ -236,6 +242,7 @@ fn trials(facts: &Facts) -> Vec<Trial> {
             for uplink in &facts.uplinks {
                 trials.extend(of_port(&one, uplink, bridge.as_ref()));
             }
+            trials.extend(bridge.as_ref().map(|bridge| hairpin(&one, bridge)));
         }
     }
     trials
@@ -275,6 +282,23 @@ fn of_port(sides: &PortSides, uplink: &str, bridge: Option<&String>) -> [Trial; 
     ]
 }
 
+/// What a bridge's containers ask of a port of their own bridge, by way of the host.
+fn hairpin(sides: &PortSides, bridge: &str) -> Trial {
+    Trial {
+        way: Way::Hairpin,
+        packet: Packet {
+            v6: sides.target.is_ipv6(),
+            protocol: Some(sides.protocol.to_string()),
+            in_interface: Some(bridge.to_owned()),
+            out_interface: Some(bridge.to_owned()),
+            destination: Some(sides.target),
+            destination_port: Some(sides.target_port),
+            ..Packet::default()
+        },
+        port: Some(sides.clone()),
+    }
+}
+
 /// What a bridge's containers send and get in each family, whatever is published.
 fn of_bridge(facts: &Facts, uplink: &str, bridge: &Link) -> Vec<Trial> {
     let publishes = facts
@@ -304,9 +328,7 @@ fn of_bridge(facts: &Facts, uplink: &str, bridge: &Link) -> Vec<Trial> {
         let name = &bridge.name;
         trials.push(trial(Way::Out, name, uplink, false));
         trials.push(trial(Way::Back, uplink, name, true));
-        if publishes {
-            trials.push(trial(Way::Hairpin, name, name, false));
-        } else {
+        if !publishes {
             trials.push(trial(Way::In, uplink, name, false));
         }
     }

@@ -24,6 +24,14 @@ pub(super) fn let_pass(facts: &Facts, hook: Hook, chain: &Chain, trial: &Trial) 
         // By which interface it leaves is not known there.
         trial.packet.out_interface = None;
     }
+    if hook == Hook::Postrouting {
+        if chain.tool != Tool::Nft {
+            // iptables does not ask there by which interface it came.
+            trial.packet.in_interface = None;
+        }
+        // Nobody of whom more is known keeps rules there that drop.
+        return vec![plain(chain, &chain.name, &trial)];
+    }
     match keeper(facts, chain) {
         Keeper::Ufw => ufw(&trial),
         Keeper::Firewalld => firewalld(&trial),
@@ -72,7 +80,7 @@ fn ufw(trial: &Trial) -> Vec<String> {
     let packet = &trial.packet;
     let (from, to) = (name(&packet.in_interface), name(&packet.out_interface));
     match (trial.way, &trial.port) {
-        (Way::In, Some(port)) => vec![format!(
+        (Way::In | Way::Hairpin, Some(port)) => vec![format!(
             "ufw route allow in on {from} out on {to} to {} port {} proto {}",
             port.target,
             ports(port, ':'),
@@ -156,7 +164,7 @@ fn nft(chain: &Chain, place: &str, trial: &Trial) -> String {
     if let Some(to) = &packet.out_interface {
         test(format!("oifname {to:?}"));
     }
-    if let (Way::In, Some(port)) = (trial.way, &trial.port) {
+    if let (Way::In | Way::Hairpin, Some(port)) = (trial.way, &trial.port) {
         let family = if packet.v6 { "ip6" } else { "ip" };
         test(format!("{family} daddr {}", port.target));
         test(format!("{} dport {}", port.protocol, ports(port, '-')));
@@ -179,7 +187,7 @@ fn iptables(chain: &Chain, place: &str, trial: &Trial) -> String {
     if let Some(to) = &packet.out_interface {
         test(format!("-o {to}"));
     }
-    if let (Way::In, Some(port)) = (trial.way, &trial.port) {
+    if let (Way::In | Way::Hairpin, Some(port)) = (trial.way, &trial.port) {
         test(format!("-d {}", port.target));
         test(format!("-p {} --dport {}", port.protocol, ports(port, ':')));
     }

@@ -109,16 +109,12 @@ pub(super) fn reverse_path(facts: &Facts) -> Vec<Finding> {
                 "A client whose packets come by one uplink and whose way back is another gets no \
                  answer from published ports: the kernel drops them without a word \
                  (IPReversePathFilter in nstat counts them). 2 takes senders that any interface \
-                 leads to."
+                 leads to, forged ones among them."
             }
         };
         let summary = format!("strict on the uplink {uplink}");
-        let found =
-            Finding::new(severity, summary, meaning).mended_by(format!("sysctl -w {key}=2"));
-        match severity {
-            Severity::Note => found,
-            _ => found.fixed_by(Fix::LooseReversePath(uplink.clone())),
-        }
+        // For the administrator to judge: it lets forged senders in, too.
+        Finding::new(severity, summary, meaning).mended_by(format!("sysctl -w {key}=2"))
     };
     strict.into_iter().map(finding).collect()
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::process::Command;
 
 use crate::doctor::rules::{
-    Family, Ruleset, Tool, managed_tables, read_iptables, read_nft, rule_texts,
+    Family, Ruleset, Tool, managed_tables, read_iptables, read_nft, rule_texts, unjudged,
 };
 
 /// Where the kernel names the tables of legacy iptables. It has none where this is empty.
@@ -21,6 +21,8 @@ pub(in crate::doctor) struct Firewall {
     pub(in crate::doctor) rules: Ruleset,
     /// What could not be read.
     pub(in crate::doctor) unread: Vec<Unread>,
+    /// Tables whose rules see frames, which nobody here judges.
+    pub(in crate::doctor) unjudged: Vec<String>,
 }
 
 /// Rules that could not be read.
@@ -87,8 +89,12 @@ impl Firewall {
                 ),
             }
         }
-        match read_nft(&listing, &texts, &shown) {
-            Ok(read) => self.rules.chains.extend(read.chains),
+        let read = read_nft(&listing, &texts, &shown);
+        match read.and_then(|read| Ok((read, unjudged(&listing)?))) {
+            Ok((read, unjudged)) => {
+                self.rules.chains.extend(read.chains);
+                self.unjudged = unjudged;
+            }
             Err(error) => self.miss(WHAT, "nft", "nftables", Silence::Fails(error.to_string())),
         }
     }

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 pub(super) use iptables::read as read_iptables;
-pub(super) use nft::{managed_tables, read as read_nft, rule_texts};
+pub(super) use nft::{managed_tables, read as read_nft, rule_texts, unjudged};
 pub(super) use walk::{Outcome, Packet};
 
 /// All rules of a network namespace.
@@ -79,6 +79,8 @@ pub(super) enum Hook {
     Prerouting,
     /// Of what is for other machines.
     Forward,
+    /// Of all that leaves.
+    Postrouting,
     /// Of what the host itself sends.
     Output,
 }
@@ -241,6 +243,7 @@ impl Hook {
         [
             ("prerouting", Hook::Prerouting),
             ("forward", Hook::Forward),
+            ("postrouting", Hook::Postrouting),
             ("output", Hook::Output),
         ]
         .into_iter()

@@ -23,6 +23,10 @@ pub(in crate::doctor) fn read(
     others: &BTreeSet<Table>,
 ) -> Result<Ruleset, serde_json::Error> {
     let objects = objects(listing)?;
+    let asleep: BTreeSet<_> = tables(&objects)
+        .filter(is_dormant)
+        .filter_map(name_of)
+        .collect();
     let mut sets = Sets::default();
     for object in &objects {
         for set in ["set", "map"]
@@ -36,6 +40,7 @@ pub(in crate::doctor) fn read(
     for listed in objects.iter().filter_map(|object| object.get("chain")) {
         if let Some(chain) = chain(listed)
             && !others.contains(&(chain.family, chain.table.clone()))
+            && !asleep.contains(&(chain.family, chain.table.clone()))
         {
             ruleset.chains.push(chain);
         }
@@ -55,6 +60,30 @@ pub(in crate::doctor) fn read(
         }
     }
     Ok(ruleset)
+}
+
+/// The tables whose rules see frames rather than what the host routes, as nft calls them. They are not
+/// judged.
+///
+/// # Errors
+/// It is no listing.
+pub(in crate::doctor) fn unjudged(listing: &str) -> Result<Vec<String>, serde_json::Error> {
+    let objects = objects(listing)?;
+    let has_rules = |table: &&Json| {
+        let rules = objects.iter().filter_map(|object| object.get("rule"));
+        let mut own = rules
+            .filter(|rule| (&rule["family"], &rule["table"]) == (&table["family"], &table["name"]));
+        own.next().is_some()
+    };
+    let of_frames = |table: &&Json| matches!(table["family"].as_str(), Some("bridge" | "netdev"));
+    let meant = tables(&objects).filter(of_frames).filter(has_rules);
+    let names = meant
+        .filter(|table| !is_dormant(table))
+        .filter_map(|table| {
+            let (family, name) = (table["family"].as_str()?, table["name"].as_str()?);
+            Some(format!("table {family} {name}"))
+        });
+    Ok(names.collect())
 }
 
 /// The tables that iptables has made, of whose rules nft does not show all.
@@ -99,6 +128,23 @@ fn objects(listing: &str) -> Result<Vec<Json>, serde_json::Error> {
     match listing["nftables"].take() {
         Json::Array(objects) => Ok(objects),
         _ => Ok(Vec::new()),
+    }
+}
+
+fn tables(objects: &[Json]) -> impl Iterator<Item = &Json> {
+    objects.iter().filter_map(|object| object.get("table"))
+}
+
+fn name_of(table: &Json) -> Option<Table> {
+    let family = family(table["family"].as_str()?)?;
+    Some((family, table["name"].as_str()?.to_owned()))
+}
+
+/// Whether nobody meets a table's chains.
+fn is_dormant(table: &&Json) -> bool {
+    match &table["flags"] {
+        Json::Array(flags) => flags.iter().any(|flag| flag == "dormant"),
+        flag => flag == "dormant",
     }
 }
 
@@ -225,9 +271,12 @@ fn verdicts(
         name: handle.to_owned(),
         text: text.to_owned(),
     };
-    let key = key(&what["key"]);
+    let keys = parts(&what["key"])
+        .iter()
+        .map(key)
+        .collect::<Option<Vec<_>>>();
     let elements = sets.elements(listed, &what["data"]);
-    let (Some((key, more)), Some(elements)) = (key, elements) else {
+    let (Some(keys), Some(elements)) = (keys, elements) else {
         return vec![rule(vec![Test::Unknown], Action::Unknown)];
     };
     let one = |element: &Json| {
@@ -240,10 +289,27 @@ fn verdicts(
             "goto" => Action::Goto(target(verdict.1)),
             _ => return None,
         };
-        let test = known(key, value(key, &element[0]).map(|value| vec![value]), false);
-        Some(rule(more.iter().cloned().chain([test]).collect(), action))
+        let values = parts(&element[0]);
+        if values.len() != keys.len() {
+            return Some(rule(vec![Test::Unknown], action));
+        }
+        let tests = keys.iter().zip(values).flat_map(|((key, more), json)| {
+            let values = value(*key, json).map(|value| vec![value]);
+            let test = known(*key, values, false);
+            more.iter().cloned().chain([test])
+        });
+        Some(rule(tests.collect(), action))
     };
     elements.iter().filter_map(one).collect()
+}
+
+/// The parts of what is put together of several (`ip saddr . tcp dport`), or it itself.
+fn parts(json: &Json) -> &[Json] {
+    let json = json.get("elem").map_or(json, |element| &element["val"]);
+    match &json["concat"] {
+        Json::Array(parts) => parts,
+        _ => std::slice::from_ref(json),
+    }
 }
 
 fn known(key: Key, values: Option<Vec<Value>>, negated: bool) -> Test {

@@ -1,6 +1,6 @@
 //! Listings as the tools write them, and what becomes of packets among them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
@@ -272,4 +272,66 @@ fn chains_that_lead_in_circles_end() {
     let rules = read_iptables(saved, Tool::IptablesLegacy, Family::Ip, None);
     let uncertain = [("FORWARD".to_owned(), None, false)];
     assert_eq!(dropped(&rules, &packet("172.17.0.2", 80)), uncertain);
+}
+
+/// A listing of a table of this family and these flags with one chain, a policy that drops, and one rule.
+fn listing(family: &str, flags: &str, rule: &str) -> String {
+    format!(
+        r#"{{"nftables": [
+        {{"table": {{"family": "{family}", "name": "t", "handle": 1{flags}}}}},
+        {{"chain": {{"family": "{family}", "table": "t", "name": "c", "handle": 1, "type": "filter",
+            "hook": "forward", "prio": 0, "policy": "drop"}}}},
+        {{"rule": {{"family": "{family}", "table": "t", "chain": "c", "handle": 2, "expr": [{rule}]}}}}]}}"#
+    )
+}
+
+fn read(listing: &str) -> Ruleset {
+    read_nft(listing, &BTreeMap::new(), &BTreeSet::new()).expect("a listing")
+}
+
+#[test]
+fn tables_that_are_dormant_drop_nothing() {
+    for flags in ["", r#", "flags": "dormant""#, r#", "flags": ["dormant"]"#] {
+        let listing = listing("inet", flags, "");
+        let asleep = !flags.is_empty();
+        let dropped = dropped(&read(&listing), &packet("172.17.0.2", 80));
+        assert_eq!(dropped.is_empty(), asleep, "{flags}");
+    }
+}
+
+#[test]
+fn tables_of_frames_are_named_where_they_have_rules() {
+    let names = |family: &str, flags: &str| unjudged(&listing(family, flags, "")).expect("one");
+    assert_eq!(names("bridge", ""), ["table bridge t"]);
+    assert_eq!(names("netdev", ""), ["table netdev t"]);
+    assert_eq!(names("inet", ""), [""; 0]);
+    assert_eq!(names("netdev", r#", "flags": "dormant""#), [""; 0]);
+    let empty = r#"{"nftables": [{"table": {"family": "bridge", "name": "t", "handle": 1}}]}"#;
+    assert_eq!(unjudged(empty).expect("one"), [""; 0]);
+}
+
+/// As `ip daddr . tcp dport vmap { 172.17.0.2 . 80 : accept, 172.17.0.0/24 . 90-99 : accept }`.
+#[test]
+fn maps_of_several_things_at_once_are_understood() {
+    let payload = |protocol, field| {
+        format!(r#"{{"payload": {{"protocol": "{protocol}", "field": "{field}"}}}}"#)
+    };
+    let (daddr, dport) = (payload("ip", "daddr"), payload("tcp", "dport"));
+    let net = r#"{"prefix": {"addr": "172.17.0.0", "len": 24}}"#;
+    let rule = format!(
+        r#"{{"vmap": {{"key": {{"concat": [{daddr}, {dport}]}}, "data": {{"set": [
+            [{{"concat": ["172.17.0.2", 80]}}, {{"accept": null}}],
+            [{{"concat": [{net}, {{"range": [90, 99]}}]}}, {{"accept": null}}]]}}}}}}"#
+    );
+    let rules = read(&listing("inet", "", &rule));
+    for (to, port, passes) in [
+        ("172.17.0.2", 80, true),
+        ("172.17.0.3", 80, false),
+        ("172.17.0.3", 95, true),
+        ("172.17.1.3", 95, false),
+    ] {
+        let policy = [("c".to_owned(), None, true)];
+        let expected = if passes { &[][..] } else { &policy[..] };
+        assert_eq!(dropped(&rules, &packet(to, port)), expected, "{to} {port}");
+    }
 }

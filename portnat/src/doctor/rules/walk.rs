@@ -53,7 +53,8 @@ impl Packet {
         match hook {
             Hook::Prerouting => packet.out_interface = Some(String::new()),
             Hook::Output => packet.in_interface = Some(String::new()),
-            Hook::Forward => {}
+            // By which interface it came is known there too since Linux 5.7 (28f8bfd1ac94).
+            Hook::Forward | Hook::Postrouting => {}
         }
         packet
     }

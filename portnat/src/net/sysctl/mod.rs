@@ -9,7 +9,6 @@ mod loopback;
 mod port_range;
 mod record;
 mod reserved_ports;
-mod reverse_path;
 #[cfg(test)]
 mod tests;
 mod verdict;

@@ -251,16 +251,16 @@ fn connection_tracking_is_liberal_for_a_time_where_there_is_any() {
 }
 
 #[test]
-fn a_reverse_path_is_loosened_for_one_link_and_stays_so_if_it_is_to() {
-    const ETH0: &str = "net/ipv4/conf/eth0/rp_filter";
-    let tree = Tree::new("reverse-path", &[(ETH0, "1")]);
-    for (stays, after) in [(false, "1"), (true, "2")] {
+fn what_is_set_stays_so_if_it_is_to() {
+    const ETH0: &str = "net/ipv4/conf/eth0/forwarding";
+    let tree = Tree::new("stays", &[(ETH0, "0")]);
+    for (stays, after) in [(false, "0"), (true, "1")] {
         let mut sysctls = tree.sysctls();
         sysctls.stay = stays;
-        sysctls.loosen_reverse_path("eth0").expect("settable");
+        sysctls.enable_forwarding("eth0").expect("settable");
         let changes: Vec<_> = sysctls.changes().collect();
-        assert_eq!(changes, ["net.ipv4.conf.eth0.rp_filter = 2 (was 1)"]);
-        assert_eq!(tree.value(ETH0), "2");
+        assert_eq!(changes, ["net.ipv4.conf.eth0.forwarding = 1 (was 0)"]);
+        assert_eq!(tree.value(ETH0), "1");
         drop(sysctls);
         assert_eq!(tree.value(ETH0), after);
     }

@@ -35,8 +35,9 @@ fn a_policy_that_drops_is_one_fault_with_a_command_for_each_way() {
     let expected = [
         format!("{insert} -i docker0 -o eth0 -j ACCEPT"),
         format!("{insert} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"),
-        format!("{insert} -i docker0 -o docker0 -j ACCEPT"),
         format!("{insert} -i eth0 -o docker0 -d 172.17.0.2 -p tcp --dport 80 -j ACCEPT"),
+        // No more than the port: containers may be kept apart.
+        format!("{insert} -i docker0 -o docker0 -d 172.17.0.2 -p tcp --dport 80 -j ACCEPT"),
     ];
     assert_eq!(finding.remedies, expected);
     assert_eq!(finding.fix, None);
@@ -65,7 +66,7 @@ fn a_range_is_one_and_a_part_of_it_by_itself() {
     assert!(
         finding
             .summary
-            .ends_with("drops what comes for 0.0.0.0:8000-8009/tcp"),
+            .contains("drops what comes for 0.0.0.0:8000-8009/tcp, "),
         "{finding:?}"
     );
     assert!(
@@ -232,6 +233,38 @@ fn bridged_packets_matter_where_there_are_rules() {
     let (severity, finding) = one(&facts, "firewall");
     assert_eq!(severity, Severity::Note);
     assert_eq!(finding.summary, "bridge-nf-call-iptables is on");
+    assert_eq!(finding.remedies, [""; 0], "nothing needs to be done");
+}
+
+#[test]
+fn what_leaves_is_looked_at_to_its_end() {
+    let facts =
+        with("*mangle\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o eth0 -j DROP\nCOMMIT\n");
+    let (severity, finding) = one(&facts, "forward-rules");
+    assert_eq!(severity, Severity::Fault);
+    assert!(
+        finding.summary.contains("the answers of 0.0.0.0:8080/tcp"),
+        "{finding:?}"
+    );
+    // There iptables does not ask by which interface it came.
+    assert_eq!(
+        finding.remedies[0],
+        "iptables-legacy -t mangle -I POSTROUTING -o eth0 -j ACCEPT"
+    );
+}
+
+#[test]
+fn rules_that_see_frames_are_said_not_to_be_judged() {
+    let mut facts = healthy();
+    facts.firewall.unjudged = vec!["table netdev early".to_owned()];
+    let (severity, finding) = one(&facts, "firewall");
+    assert_eq!(severity, Severity::Note);
+    assert_eq!(
+        finding.summary,
+        "what table netdev early drops is not looked at"
+    );
+    let (severity, _) = one(&facts, "forward-rules");
+    assert_eq!(severity, Severity::Note, "not simply ok");
 }
 
 /// A look at each with each would take minutes.
