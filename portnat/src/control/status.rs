@@ -29,6 +29,9 @@ pub struct Status {
     pub frame_ports: Vec<u32>,
     /// What could not be done at the last look at the host.
     pub complaints: Vec<String>,
+    /// Whether its helper process has ended, without which it reads no config.
+    #[serde(default)]
+    pub helper_gone: bool,
 }
 
 /// A program at a hook.
@@ -71,7 +74,7 @@ mod tests {
             r#"{"version":"0.1.0","pid":7,"namespace":"netns-1","persist":false,"#.to_owned()
                 + r#""uplinks":["eth0"],"bridges":[],"ipv6":false,"attached":[{"interface":"eth0","#
                 + r#""index":2,"hook":"in","program":"nat_in"}],"fast_path":false,"xdp":"off","#
-                + r#""frame_ports":[],"complaints":[]}"#
+                + r#""frame_ports":[],"complaints":[],"helper_gone":false}"#
         );
         let read: Status = serde_json::from_str(&json).expect("our own JSON");
         assert_eq!(read, status);

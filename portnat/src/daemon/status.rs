@@ -55,6 +55,7 @@ impl Daemon {
                 }
             },
             complaints,
+            helper_gone: self.aide.as_ref().is_some_and(|aide| aide.has_ended()),
         }
     }
 }

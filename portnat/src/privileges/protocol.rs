@@ -62,7 +62,8 @@ pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<
     to.write_all(&bytes)
 }
 
-/// Reads a message; nothing, if the other side has ended before it.
+/// Reads a message; nothing, if the other side has ended before it. What has a time-out and meets it amid a
+/// message says [`io::ErrorKind::Other`].
 pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length) {
@@ -74,7 +75,7 @@ pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<O
         return Err(io::Error::other("a message of more than 16 MiB"));
     }
     let mut text = vec![0; length as usize];
-    from.read_exact(&mut text)?;
+    from.read_exact(&mut text).map_err(io::Error::other)?;
     Ok(Some(serde_json::from_slice(&text)?))
 }
 

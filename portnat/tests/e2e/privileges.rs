@@ -9,6 +9,7 @@ use portnat::lab::{Lab, probe};
 use portnat::spec::Protocol;
 
 use crate::daemon::Daemon;
+use crate::doctor::doctor;
 use crate::support::{CONTAINER, at, eventually, tcp_server};
 use crate::tenant::Tenant;
 
@@ -144,8 +145,10 @@ fn without_its_helper_it_goes_on() {
     let daemon = Daemon::run(&lab, &["--config", config.to_str().expect("text")]);
     kill(Pid::from_raw(helper(&daemon)), Signal::SIGKILL).expect("it runs");
     let refused = daemon.ask(&["reload"]);
-    let words = "the helper process does not answer: restart portnat";
+    let words = "the helper process has ended: restart portnat";
     assert!(refused.stderr[0].ends_with(words), "{refused:#?}");
+    let doctor = doctor(&lab.host, &daemon.socket(), &[]).stdout;
+    assert!(doctor.contains("its helper process has ended"), "{doctor}");
     daemon.told(&["publish", CONTAINER, "-p", "8081:80"]);
     for port in [8080, 8081] {
         let answer = probe::tcp_echo(&lab.client, at(Lab::HOST, port), b"hello");
