@@ -14,8 +14,8 @@ use crate::flows::PortFilter;
 /// reload.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A target's address, for all its ports; or a port of the host: [IP:]PORT[/PROTO], where IP is
-    /// the address that it is published on.
+    /// A target's address, for all its ports; or ports of the host: [IP:]PORT[-LAST][/PROTO], where IP
+    /// is the address that they are published on. What is published as a range goes as a whole.
     #[arg(value_name = "TARGET|PORT")]
     what: What,
 

@@ -1,7 +1,6 @@
 //! What can be changed by the socket, and what is said to that.
 
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -151,13 +150,7 @@ impl Selector {
         match self {
             Selector::Target(target) => publication.spec.target == *target,
             Selector::Specs(specs) => specs.iter().any(|spec| publication.is_meant_by(spec)),
-            Selector::Port(filter) => {
-                let mut ports = publication.ports.iter();
-                ports.any(|port| {
-                    let is_it = |only: NonZeroU16| filter.matches(port, (port.address, only.get()));
-                    port.ports.single().is_some_and(is_it)
-                })
-            }
+            Selector::Port(filter) => publication.ports.iter().any(|port| filter.covers(port)),
         }
     }
 
@@ -178,14 +171,15 @@ impl Selector {
             Selector::Target(target) => {
                 (!is_there(self)).then(|| format!("no port of {target} is published"))
             }
-            Selector::Port(port) => (!is_there(self)).then(|| {
+            Selector::Port(port) => {
                 let mut all = published.clone().flat_map(|one| &one.ports);
-                let range = all.find(|range| port.is_in(range));
-                match range {
-                    Some(range) => format!("{port} is one of {range}, which goes as a whole"),
-                    None => format!("{port} is not published"),
+                match all.find(|range| port.is_in(range) && !port.covers(range)) {
+                    Some(range) => Some(format!(
+                        "{port} is a part of {range}, which goes as a whole"
+                    )),
+                    None => (!is_there(self)).then(|| format!("{port} is not published")),
                 }
-            }),
+            }
         };
         missing.map_or(Ok(()), |words| Err(ChangeError::Nothing(words)))
     }

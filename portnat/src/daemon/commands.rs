@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tracing::warn;
 
 use super::adopt::written_beside;
@@ -18,10 +19,10 @@ pub(super) const FILE: &str = "ports";
 
 /// The file.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct Written<K> {
     /// What commands published before the last boot is gone with the rules of that time.
     boot: String,
-    published: Vec<Kept>,
+    published: Vec<K>,
 }
 
 /// Where it is written down.
@@ -45,15 +46,23 @@ impl Commands {
     /// What commands had published with a portnat before this one. What cannot be read is said: that
     /// its ports are published no more is no reason to end the others.
     pub(super) fn left(&self) -> Vec<Kept> {
-        let read = self.path.as_ref().map(|path| {
-            written::read::<Written>(path).map_err(|error| {
-                let path = path.display();
-                warn!("what commands have published is not published again: {path}: {error}");
-            })
+        let Some(path) = &self.path else {
+            return Vec::new();
+        };
+        let written = written::read::<Written<Value>>(path);
+        let path = path.display();
+        let written = written.unwrap_or_else(|error| {
+            warn!("what commands have published is not published again: {path}: {error}");
+            None
         });
-        let written = read.and_then(Result::ok).flatten();
         let written = written.filter(|written| written.boot == written::boot_id());
-        written.map_or_else(Vec::new, |written| written.published)
+        let entries = written.into_iter().flat_map(|written| written.published);
+        let readable = entries.filter_map(|entry| {
+            let kept = Kept::deserialize(&entry);
+            kept.inspect_err(|error| warn!("{path}: {entry} is not published again: {error}"))
+                .ok()
+        });
+        readable.collect()
     }
 
     /// Writes down what is published by commands; without `--persist` nothing is.
@@ -161,5 +170,28 @@ mod tests {
         fs::remove_dir(&obstacle).expect("is empty");
         commands.note(vec![kept(9002)]);
         assert_eq!(commands.left(), [kept(9002)]);
+    }
+
+    #[test]
+    fn an_entry_that_makes_no_sense_takes_no_other_along() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("netns-1-ports");
+        let boot = written::boot_id();
+        let text = format!(
+            r#"{{"boot": "{boot}", "published": [{{"spec": "8080:80@172.17.0.2", "ports": []}},
+            {{"spec": "8081:80@nowhere", "ports": []}}, 7, {{"spec": "8082:80@172.17.0.2", "ports": []}}]}}"#
+        );
+        fs::write(&path, text).expect("written");
+        let commands = Commands {
+            path: Some(path),
+            persist: true,
+            stands: None,
+        };
+        let left: Vec<_> = commands
+            .left()
+            .iter()
+            .map(|kept| kept.spec.to_string())
+            .collect();
+        assert_eq!(left, ["8080:80/tcp@172.17.0.2", "8082:80/tcp@172.17.0.2"]);
     }
 }

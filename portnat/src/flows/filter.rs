@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -9,12 +10,13 @@ use ipnet::IpNet;
 use super::listed::ListedFlow;
 use super::transport::Transport;
 use crate::model::PublishedPort;
+use crate::spec::Ports;
 
 /// Which flows are meant: those that meet all that is said; without a word, all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct FlowFilter {
-    /// Only flows through this published port of the host: [IP:]PORT[/PROTO]. IP is the address
-    /// that the port is published on, or the one that the client asked for.
+    /// Only flows through this published port of the host, or these: [IP:]PORT[-LAST][/PROTO]. IP is
+    /// the address that the port is published on, or the one that the client asked for.
     #[arg(long, value_name = "PORT")]
     pub port: Option<PortFilter>,
 
@@ -59,11 +61,11 @@ impl FlowFilter {
     }
 }
 
-/// Some published ports: `[IP:]PORT[/PROTO]`.
+/// Some published ports: `[IP:]PORT[-LAST][/PROTO]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortFilter {
     address: Option<IpAddr>,
-    port: u16,
+    ports: Ports,
     protocol: Option<Transport>,
 }
 
@@ -93,25 +95,36 @@ impl PortFilter {
     #[must_use]
     pub fn matches(&self, port: &PublishedPort, asked: (IpAddr, u16)) -> bool {
         let (asked, at) = asked;
-        self.port == at
-            && self
-                .address
-                .is_none_or(|address| address == port.address || address == asked)
+        self.ports.contains(at) && self.is_beside(port, asked)
+    }
+
+    /// Whether this published port is meant as a whole, of a range all of it or its first.
+    #[must_use]
+    pub fn names(&self, port: &PublishedPort) -> bool {
+        let first = self.ports.single() == Some(port.ports.first());
+        (first || self.ports == port.ports) && self.is_beside(port, port.address)
+    }
+
+    /// Whether some of the ports of a published range are meant.
+    #[must_use]
+    pub fn is_in(&self, range: &PublishedPort) -> bool {
+        self.ports.intersection(range.ports).is_some() && self.is_beside(range, range.address)
+    }
+
+    /// Whether all of a published port is meant, or of a range.
+    #[must_use]
+    pub fn covers(&self, port: &PublishedPort) -> bool {
+        self.ports.intersection(port.ports) == Some(port.ports)
+            && self.is_beside(port, port.address)
+    }
+
+    /// Whether address and protocol are right.
+    fn is_beside(&self, port: &PublishedPort, asked: IpAddr) -> bool {
+        self.address
+            .is_none_or(|address| address == port.address || address == asked)
             && self
                 .protocol
                 .is_none_or(|protocol| protocol.0 == port.protocol.number())
-    }
-
-    /// Whether this published port is meant, of a range its first.
-    #[must_use]
-    pub fn names(&self, port: &PublishedPort) -> bool {
-        self.matches(port, (port.address, port.ports.first().get()))
-    }
-
-    /// Whether it is one of the ports of a published range.
-    #[must_use]
-    pub fn is_in(&self, range: &PublishedPort) -> bool {
-        range.ports.contains(self.port) && self.matches(range, (range.address, self.port))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -125,7 +138,7 @@ impl PortFilter {
         };
         Some(PortFilter {
             address,
-            port: port_number(port).filter(|port| *port != 0)?,
+            ports: ports(port)?,
             protocol,
         })
     }
@@ -171,6 +184,13 @@ fn bare_address(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
+/// A port, or some in a row.
+fn ports(text: &str) -> Option<Ports> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text| NonZeroU16::new(port_number(text)?);
+    Ports::new(port(first)?, port(last)?)
+}
+
 /// A port in digits: `parse` alone would take a sign.
 fn port_number(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -200,7 +220,7 @@ impl fmt::Display for PortFilter {
             Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
             None => {}
         }
-        self.port.fmt(f)?;
+        self.ports.fmt(f)?;
         match self.protocol {
             Some(protocol) => write!(f, "/{protocol}"),
             None => Ok(()),

@@ -72,6 +72,16 @@ fn each_port_of_a_range_leads_to_its_own_for_clients_of_either_family() {
     };
     assert_eq!(flow.published.as_deref(), Some("0.0.0.0:5355/udp"));
     assert!(told("5354/udp").is_empty());
+    assert_eq!(told("5350-5359/udp").len(), 1);
+
+    for part in ["8003", "8003-8020"] {
+        let ended = daemon.ask(&["unpublish", part]);
+        assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+        let whole = format!("{part} is a part of 0.0.0.0:8000-8010/tcp");
+        assert!(ended.stderr[0].contains(&whole), "{ended:#?}");
+    }
+    daemon.told(&["unpublish", "5350-5359/udp"]);
+    assert!(told("5350-5359/udp").is_empty());
 
     let table = daemon.stop();
     // The container's, too, come by IPv4.
@@ -92,6 +102,10 @@ fn of_a_pool_the_first_free_port_is_published() {
     assert_eq!(published(&daemon, "0.0.0.0", "172.17.0.2:80"), (8001, 8001));
     answers(&lab.client, Lab::HOST, 8001);
     answers(&lab.client, Lab::HOST, 8002);
+    // In the words in which it was asked for, too.
+    daemon.told(&["unpublish", CONTAINER, "-p", "8000-8002:80"]);
+    refuses(&lab.client, Lab::HOST, 8001);
+    refuses(&lab.client, Lab::HOST, 8002);
     daemon.stop();
 }
 

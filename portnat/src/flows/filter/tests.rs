@@ -68,6 +68,8 @@ fn by_the_published_port() {
         // Of the range, but not this flow's.
         ("8081", NEITHER),
         ("80", NEITHER),
+        ("8000-8080", PUBLISHED),
+        ("8081-8099/tcp", NEITHER),
         ("0.0.0.0:8080", PUBLISHED),
         ("192.0.2.1:8080/TCP", PUBLISHED),
         ("192.0.2.2:8080", NEITHER),
@@ -79,6 +81,35 @@ fn by_the_published_port() {
             ..Default::default()
         };
         assert_eq!(meant(&filter), expected, "{text}");
+    }
+}
+
+/// Of the published 8070-8089: whether it is named as a whole, met, and covered.
+#[test]
+fn a_range_is_named_as_a_whole_or_by_its_first() {
+    let [(_, range), _] = flows();
+    let range = range.expect("it is published");
+    for (text, expected) in [
+        ("8070", (true, true, false)),
+        ("8071", (false, true, false)),
+        ("8070-8089", (true, true, true)),
+        ("8070-8089/udp", (false, false, false)),
+        ("8000-9000/tcp", (false, true, true)),
+        ("8080-9000", (false, true, false)),
+        ("192.0.2.1:8070-8089", (false, false, false)),
+        ("8090-8099", (false, false, false)),
+    ] {
+        let filter: PortFilter = text.parse().expect(text);
+        let is = (
+            filter.names(&range),
+            filter.is_in(&range),
+            filter.covers(&range),
+        );
+        assert_eq!(is, expected, "{text}");
+    }
+    for text in ["8089-8070", "0-80", "80-", "-80", "80-90-99", "+80"] {
+        let read: Result<PortFilter, _> = text.parse();
+        assert!(read.is_err(), "{text}");
     }
 }
 
@@ -135,7 +166,13 @@ fn by_everything_that_is_said() {
 
 #[test]
 fn each_spelling_is_read_again() {
-    for text in ["8080", "8080/tcp", "192.0.2.1:8080", "[::1]:8080/udp"] {
+    for text in [
+        "8080",
+        "8080/tcp",
+        "8080-8099/tcp",
+        "192.0.2.1:8080",
+        "[::1]:8080/udp",
+    ] {
         let filter: PortFilter = text.parse().expect(text);
         assert_eq!(filter.to_string(), text);
     }
