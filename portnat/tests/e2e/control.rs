@@ -163,7 +163,10 @@ fn a_client_that_does_not_read_keeps_nothing_up() {
     let lab = Lab::builder().build().expect("a lab");
     let container = &lab.containers[0];
     let _server = udp_server(&container.namespace, container.address, 53);
-    let daemon = Daemon::run(&lab, &["-p", "5353:53/udp@172.17.0.2"]);
+    // However slow the machine is, none of them ends before all are there.
+    let patient = ["--timeout", "udp-half-open=600", "--max-half-open", "4096"];
+    let publish = ["-p", "5353:53/udp@172.17.0.2"];
+    let daemon = Daemon::run(&lab, &[&publish[..], &patient].concat());
     for _ in 0..FLOWS {
         let socket = probe::udp_connect(&lab.client, None, at(Lab::HOST, 5353));
         let socket = socket.expect("a socket");
