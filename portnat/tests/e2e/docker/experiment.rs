@@ -1,5 +1,6 @@
 //! Two networks, a server that is published as 8080:80, and everybody who may ask for it: what portnat makes of
-//! it, and what Docker itself does by iptables and its proxy. `docs/docker.md` has the same table.
+//! it, and what Docker itself does by iptables and its proxy. `docs/docker-parity.md` has the same
+//! table.
 
 use std::collections::BTreeMap;
 use std::fmt;
