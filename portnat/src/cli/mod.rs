@@ -5,6 +5,7 @@ mod cleanup;
 mod completions;
 mod compose;
 mod demo;
+mod docker;
 mod doctor;
 mod flows;
 mod helper;
@@ -68,6 +69,8 @@ enum Command {
     Cleanup(cleanup::Args),
     #[command(subcommand)]
     Compose(compose::Command),
+    #[command(subcommand)]
+    Docker(docker::Command),
     Demo(demo::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Compose(command) => compose::run(&command),
+        Command::Docker(command) => docker::run(&command),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Helper(args) => helper::run(&args),

@@ -1,5 +1,7 @@
 //! Docker is asked by its API. Nothing else knows bollard.
 
+mod survey;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU16;
 use std::path::Path;
@@ -20,6 +22,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use super::labels::{OURS, container_port, protocol};
 use super::observed::{Container, Endpoint, Network, Observed, Port};
 use crate::spec::Protocol;
+pub use survey::Survey;
 
 /// How long Docker may take for an answer. It holds locks while it starts containers.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,10 +6,12 @@
 //! - [`serving`]: what Docker publishes is published, and its networks are as it says.
 //! - [`access`]: by which addresses, and for whom.
 //! - [`experiment`]: who reaches what, beside what Docker itself makes of it.
+//! - [`migrate`]: from Docker's own rules to portnat, and back.
 //! - [`restarts`]: of containers, of Docker and of portnat.
 
 mod access;
 mod experiment;
 mod ground;
+mod migrate;
 mod restarts;
 mod serving;
