@@ -4,6 +4,7 @@
 mod adopt;
 mod answer;
 mod apart;
+mod called;
 mod change;
 pub mod cleanup;
 mod commands;
@@ -43,8 +44,9 @@ use crate::net::{
 use crate::privileges::{self, Aide};
 use crate::report::Report;
 use crate::service::Service;
-use crate::spec::PublishSpec;
+use crate::spec::Wish;
 use adopt::Adoption;
+use called::Called;
 use commands::Commands;
 use docker::Docker;
 use ending::Ending;
@@ -67,9 +69,9 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The ports to publish on the word of the command line.
-    pub publish: Vec<PublishSpec>,
+    pub publish: Vec<Wish>,
     /// The ports to publish on the word of the config file.
-    pub config_publish: Vec<PublishSpec>,
+    pub config_publish: Vec<Wish>,
     /// Whether ports are published that a process of the host has.
     pub force: bool,
     /// Where it is kept which ephemeral ports were given; `None` for nowhere.
@@ -148,6 +150,8 @@ pub struct Daemon {
     requests: mpsc::Receiver<Request>,
     /// Docker, if its containers are served.
     docker: Option<Docker>,
+    /// What is published of containers by their names.
+    called: Vec<Called>,
     /// How its config is read anew, where there is a file.
     reread: Option<Reread>,
     /// Flows that are to end.
@@ -195,12 +199,15 @@ impl Daemon {
         let left = adoption.ports();
         let number = left.len();
         ledger.take_over(left, adoption.last_id());
+        let mut called = Vec::new();
         for (specs, origin) in [
             (&config.publish, Origin::Run),
             (&config.config_publish, Origin::Config),
         ] {
-            ledger.publish(specs, origin, &holder.source_but(&kept)?)?;
-            holder.remember(&ledger, specs);
+            called.extend(called::named(specs, origin));
+            let specs = called::plain(specs);
+            ledger.publish(&specs, origin, &holder.source_but(&kept)?)?;
+            holder.remember(&ledger, &specs);
         }
         commands::restore(&mut ledger, kept, &holder.source()?, &config, &host);
         let mut docker = match &config.docker {
@@ -209,8 +216,8 @@ impl Daemon {
         };
         if let Some(docker) = &mut docker {
             let known = (&holder, &config.admission);
-            let settled = docker.settle(&ledger, &intent, known, &host)?;
-            (ledger, intent) = docker.take(settled);
+            let settled = docker.settle(&ledger, &intent, known, &host, &called)?;
+            (ledger, intent, called) = docker.take(settled);
         }
         let same = number - ledger.end_taking_over().len();
         intent.published = ledger.ports();
@@ -263,6 +270,7 @@ impl Daemon {
             server,
             requests,
             docker,
+            called,
             reread: None,
             ending: Ending::default(),
             persist: config.persist,
@@ -302,7 +310,7 @@ impl Daemon {
         debug!("started: {watch}");
         adopt::say(adopted, same, watch.total());
         self.holder.settle()?;
-        self.commands.write(&self.ledger);
+        self.commands.write(&self.ledger, &self.called);
         if trace {
             tokio::spawn(self.datapath.messages()?);
         }

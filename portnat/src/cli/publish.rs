@@ -10,7 +10,7 @@ use crate::control::{Client, PublishRequest, SocketArg};
 /// Such ports are published until `portnat unpublish`, or until portnat ends.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The target's address.
+    /// The target's address, or the name of a container that Docker runs.
     #[arg(value_name = "TARGET")]
     target: String,
 
@@ -33,7 +33,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         target: args.target,
         specs: args.publish,
     };
-    if let Err(error) = request.specs() {
+    if let Err(error) = request.wishes() {
         return Ok(super::misused(error));
     }
     let ports = Client::new(&args.socket.socket).publish(&request)?;

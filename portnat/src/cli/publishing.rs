@@ -4,16 +4,17 @@ use std::net::IpAddr;
 
 use tracing::info;
 
-use crate::spec::{ExposeSpec, PublishSpec, SpecError, publish_all};
+use crate::spec::{ExposeSpec, SpecError, Wish, publish_all};
 
 /// What to publish.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Publishing {
     /// Publish a port: [[IP:][HOSTPORT]:]PORT[/PROTO]@TARGET, for example 8080:80@172.17.0.2.
     /// HOSTPORT and PORT can be ranges, as in 8000-8099:80-179@172.17.0.2; of a range for one PORT
-    /// the first free port is taken, without HOSTPORT any free one. May be given several times.
+    /// the first free port is taken, without HOSTPORT any free one. TARGET is an address, or with --docker
+    /// a container's name. May be given several times.
     #[arg(short, long = "publish", value_name = "SPEC")]
-    publish: Vec<PublishSpec>,
+    publish: Vec<Wish>,
 
     /// Publish each exposed port that -p does not, on any free port of the host.
     #[arg(short = 'P', long, requires = "expose")]
@@ -31,11 +32,12 @@ pub(super) struct Publishing {
 
 impl Publishing {
     /// All that is to be published, each with its address of the host.
-    pub(super) fn specs(&self) -> Result<Vec<PublishSpec>, SpecError> {
+    pub(super) fn specs(&self) -> Result<Vec<Wish>, SpecError> {
         let mut specs = self.publish.clone();
-        let exposed = publish_all(&self.expose, &specs);
+        let told: Vec<_> = specs.iter().filter_map(Wish::spec).collect();
+        let exposed = publish_all(&self.expose, &told);
         if self.publish_all {
-            specs.extend(exposed);
+            specs.extend(exposed.into_iter().map(Wish::Of));
         } else {
             for spec in exposed {
                 info!("exposed and not published: {spec}: -P publishes it");

@@ -27,6 +27,7 @@ use crate::net::namespace_name;
 use crate::privileges::{Aide, separate};
 use crate::report::Report;
 use crate::service::Service;
+use crate::spec::refuse_names;
 
 /// Publish ports until SIGINT, SIGTERM or SIGHUP, then put everything back, unless it is to stay.
 ///
@@ -156,13 +157,18 @@ pub(super) struct Args {
 impl Args {
     /// All that is told, the file's words included.
     fn config(&self, file: &ConfigFile) -> Result<Config, ConfigError> {
+        let publish = self.publishing.specs()?;
+        if self.docker.is_none() {
+            refuse_names(&publish)?;
+            file.refuse_names()?;
+        }
         let max_flows = self.max_flows.or(file.max_flows).unwrap_or(262_144);
         let max_half_open = self.max_half_open.or(file.max_half_open);
         let per_container = self
             .max_flows_per_container
             .or(file.max_flows_per_container);
         let config = Config {
-            publish: self.publishing.specs()?,
+            publish,
             config_publish: file.publish.clone(),
             force: self.force,
             state: Some(self.state.clone()),

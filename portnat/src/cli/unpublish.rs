@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::control::{Client, SocketArg, aim};
 use crate::flows::PortFilter;
+use crate::spec::PublishSpec;
 
 /// Publish ports no more, and end their flows at once.
 ///
@@ -59,7 +60,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.socket.socket);
     let ports = match args.what {
         What::Target(target) => {
-            if let Err(error) = aim(&target.to_string(), &args.publish) {
+            let aimed = aim::<PublishSpec>(&target.to_string(), &args.publish);
+            if let Err(error) = aimed {
                 return Ok(super::misused(error));
             }
             client.unpublish_target(target, &args.publish)?

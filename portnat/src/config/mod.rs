@@ -23,7 +23,7 @@ use crate::datapath::{LoadOptions, UdpMapping};
 use crate::model::{
     AdmissionRule, FastPath, Interfaces, Mark, Masquerade, Network, RateLimit, Timeout,
 };
-use crate::spec::{PublishSpec, SpecError};
+use crate::spec::{Mapping, NamedSpec, SpecError, Wish};
 use error::Place;
 use values::{Choice, Publish, Text};
 
@@ -36,7 +36,7 @@ pub const MAX_HALF_OPEN: RangeInclusive<u32> = 64..=16_777_216;
 #[derive(Clone, Debug, Default)]
 pub struct ConfigFile {
     /// The ports to publish.
-    pub publish: Vec<PublishSpec>,
+    pub publish: Vec<Wish>,
     /// Who may come in by published ports.
     pub allow: Vec<AdmissionRule<IpNet>>,
     /// Who may not.
@@ -68,8 +68,18 @@ pub struct ConfigFile {
     /// How many flows to the outside each container can have.
     pub max_flows_per_container: Option<u32>,
     path: PathBuf,
+    /// Where the first container is told by its name.
+    name: Option<Name>,
     /// The lines of some fields.
     lines: BTreeMap<&'static str, usize>,
+}
+
+/// Where a container is told by its name.
+#[derive(Clone, Debug)]
+struct Name {
+    line: usize,
+    field: String,
+    spec: NamedSpec,
 }
 
 /// The file as it is written. What one value alone can be wrong about is judged where it is read.
@@ -117,6 +127,22 @@ impl ConfigFile {
         let written: Written = serde_path_to_error::deserialize(written)
             .map_err(|error| place.toml(&field(error.path()), error.inner()))?;
         written.judge(&place)
+    }
+
+    /// Refuses containers' names, where there is no Docker that knows whose they are.
+    ///
+    /// # Errors
+    /// Names the first.
+    pub fn refuse_names(&self) -> Result<(), ConfigError> {
+        match &self.name {
+            None => Ok(()),
+            Some(name) => Err(ConfigError::Field {
+                path: self.path.clone(),
+                line: Some(name.line),
+                field: name.field.clone(),
+                what: name.spec.without_docker().to_string(),
+            }),
+        }
     }
 
     /// Refuses what this file has other than portnat has run with since it started, and which cannot
@@ -189,8 +215,10 @@ impl Written {
             let names = list.into_iter().map(|one| one.into_inner().0);
             names.collect::<Vec<_>>()
         };
+        let (publish, name) = published(place, &self.publish)?;
         Ok(ConfigFile {
-            publish: published(place, &self.publish)?,
+            publish,
+            name,
             allow: plain(self.allow),
             deny: plain(self.deny),
             limit: plain(self.limit),
@@ -216,10 +244,15 @@ fn plain<T>(texts: Vec<Text<T>>) -> Vec<T> {
     texts.into_iter().map(|text| text.0).collect()
 }
 
-/// All that is to be published, of which no two want the same port of the host.
-fn published(place: &Place, publish: &[Spanned<Publish>]) -> Result<Vec<PublishSpec>, ConfigError> {
-    let mut specs: Vec<PublishSpec> = Vec::new();
-    let mut add = |field: &str, at: usize, spec: PublishSpec| match specs
+/// All that is to be published, of which no two want the same port of the host; and where the first name
+/// is.
+fn published(
+    place: &Place,
+    publish: &[Spanned<Publish>],
+) -> Result<(Vec<Wish>, Option<Name>), ConfigError> {
+    let mut specs: Vec<Wish> = Vec::new();
+    let mut first = None;
+    let mut add = |field: &str, at: usize, spec: Wish| match specs
         .iter()
         .find(|other| same_port(other, &spec))
     {
@@ -228,6 +261,13 @@ fn published(place: &Place, publish: &[Spanned<Publish>]) -> Result<Vec<PublishS
             Err(place.at(field, at, what))
         }
         None => {
+            if let Some(spec) = spec.named().filter(|_| first.is_none()) {
+                first = Some(Name {
+                    line: place.line(at),
+                    field: field.to_owned(),
+                    spec: spec.clone(),
+                });
+            }
             specs.push(spec);
             Ok(())
         }
@@ -237,7 +277,7 @@ fn published(place: &Place, publish: &[Spanned<Publish>]) -> Result<Vec<PublishS
         match publish.get_ref() {
             Publish::Spec(spec) => {
                 let field = format!("publish[{number}]");
-                add(&field, at, *spec)?;
+                add(&field, at, spec.clone())?;
             }
             Publish::Table(table) => {
                 for (port, spec) in table.ports.iter().enumerate() {
@@ -258,19 +298,28 @@ fn published(place: &Place, publish: &[Spanned<Publish>]) -> Result<Vec<PublishS
             }
         }
     }
-    Ok(specs)
+    Ok((specs, first))
 }
 
 /// Whether both name a port of the host, and the same one.
-fn same_port(one: &PublishSpec, other: &PublishSpec) -> bool {
-    let is_v4 = |spec: &PublishSpec| spec.host_ip.unwrap_or(spec.target).is_ipv4();
-    let everywhere = |spec: &PublishSpec| spec.host_ip.is_none_or(|ip| ip.is_unspecified());
-    let named = |spec: &PublishSpec| spec.host_ports.filter(|_| spec.pool().is_none());
-    let shared = named(one).zip(named(other));
+fn same_port(one: &Wish, other: &Wish) -> bool {
+    // A name may come to an address of either family.
+    let is_v4 = |wish: &Wish| {
+        let address = wish
+            .mapping()
+            .host_ip
+            .or(wish.spec().map(|spec| spec.target));
+        address.is_none_or(|address| address.is_ipv4())
+    };
+    let same_family = is_v4(one) == is_v4(other);
+    let (one, other) = (one.mapping(), other.mapping());
+    let everywhere = |spec: &Mapping| spec.host_ip.is_none_or(|ip| ip.is_unspecified());
+    let named = |spec: &Mapping| spec.host_ports.filter(|_| spec.pool().is_none());
+    let shared = named(&one).zip(named(&other));
     shared.is_some_and(|(one, other)| one.intersection(other).is_some())
         && one.protocol == other.protocol
-        && is_v4(one) == is_v4(other)
-        && (one.host_ip == other.host_ip || everywhere(one) || everywhere(other))
+        && same_family
+        && (one.host_ip == other.host_ip || everywhere(&one) || everywhere(&other))
 }
 
 /// A field's path as one would write it.

@@ -64,7 +64,11 @@ fn what_is_wrong_is_named_by_line_and_field() {
         ),
         (
             "[[publish]]\ntarget = 'web'\nports = ['80']",
-            "2: publish[0].target: invalid target: web",
+            "3: publish[0].ports[0]: invalid target: web",
+        ),
+        (
+            "[[publish]]\ntarget = '172.17.0'\nports = ['80']",
+            "2: publish[0].target: invalid target: 172.17.0",
         ),
         (
             "[[publish]]\ntarget = '172.17.0.2'\nports = [\n'80',\n'x:80']",
@@ -153,7 +157,8 @@ fn what_is_wrong_is_named_by_line_and_field() {
         ),
         ("max-flows = 1\n\nmax-flows = 2", "3: duplicate key"),
     ] {
-        let error = parse(text).expect_err(text).to_string();
+        let read = parse(text).and_then(|file| file.refuse_names());
+        let error = read.expect_err(text).to_string();
         let expected = format!("{PATH}:{words}");
         assert!(error.starts_with(&expected), "{text}\n{error}\n{expected}");
         assert!(!error.contains('\n'), "{error}");

@@ -9,7 +9,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::spec::PublishSpec;
+use crate::spec::Wish;
 
 /// What is written as text, as on the command line.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl<'de, T: ValueEnum> Deserialize<'de> for Choice<T> {
 /// Ports to publish: `"8080:80@172.17.0.2"`, or a table for several of a target.
 #[derive(Debug)]
 pub(super) enum Publish {
-    Spec(PublishSpec),
+    Spec(Wish),
     Table(PublishTable),
 }
 
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Publish {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct PublishTable {
-    /// The target's address.
+    /// The target's address, or with Docker its name.
     pub(super) target: Spanned<String>,
     /// What of it, in the words of Docker's `-p`.
     pub(super) ports: Vec<Spanned<String>>,

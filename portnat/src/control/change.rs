@@ -1,23 +1,25 @@
 //! What can be changed by the socket, and what is said to that.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 use crate::datapath::DatapathError;
+use crate::docker::NameError;
 use crate::flows::PortFilter;
 use crate::model::{AdmissionError, Publication, PublishError};
 use crate::net::NetError;
 use crate::report::PortSides;
-use crate::spec::{PublishSpec, SpecError};
+use crate::spec::{PublishSpec, SpecError, Wish};
 
 /// A request to publish ports of one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishRequest {
-    /// The target's address.
+    /// The target's address, or with Docker its name.
     pub target: String,
     /// What of it, in the words of Docker's `-p`.
     pub specs: Vec<String>,
@@ -79,6 +81,9 @@ pub enum ChangeError {
     /// The config file makes no sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Of whom it is to be published is not known.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// A port cannot be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -98,6 +103,7 @@ impl ChangeError {
         match self {
             ChangeError::Nothing(_) => StatusCode::NOT_FOUND,
             ChangeError::NoConfig
+            | ChangeError::Name(_)
             | ChangeError::Publish(_)
             | ChangeError::Admission(_)
             | ChangeError::Host(_) => StatusCode::CONFLICT,
@@ -112,7 +118,7 @@ impl PublishRequest {
     ///
     /// # Errors
     /// It is nothing, or a spec or the target makes no sense.
-    pub fn specs(&self) -> Result<Vec<PublishSpec>, String> {
+    pub fn wishes(&self) -> Result<Vec<Wish>, String> {
         if self.specs.is_empty() {
             return Err("there is nothing to publish in it: specs is empty".to_owned());
         }
@@ -135,7 +141,10 @@ pub enum AimError {
 ///
 /// # Errors
 /// The first that makes no sense.
-pub fn aim(target: &str, specs: &[String]) -> Result<Vec<PublishSpec>, AimError> {
+pub fn aim<T: FromStr<Err = SpecError>>(
+    target: &str,
+    specs: &[String],
+) -> Result<Vec<T>, AimError> {
     let aimed = |spec: &String| match spec.contains('@') {
         true => Err(AimError::Target(spec.clone())),
         false => Ok(format!("{spec}@{target}").parse()?),

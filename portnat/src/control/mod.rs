@@ -43,7 +43,7 @@ use crate::datapath::{DatapathError, FlowReader, PortTotals};
 use crate::docker::Named;
 use crate::model::{Origin, PublishedPort};
 use crate::report::PortSides;
-use crate::spec::PublishSpec;
+use crate::spec::Wish;
 
 /// What the daemon's loop is asked for.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub enum Request {
     End(FlowKeys, oneshot::Sender<Result<u64, DatapathError>>),
     /// To publish all of these, or none.
     Publish(
-        Vec<PublishSpec>,
+        Vec<Wish>,
         oneshot::Sender<Result<PublishedPorts, ChangeError>>,
     ),
     /// To publish some no more.

@@ -13,7 +13,7 @@ impl Daemon {
         let heard = match request {
             Request::Look(answer) => answer.send(self.look()).is_ok(),
             Request::End(keys, answer) => answer.send(self.end(&keys)).is_ok(),
-            Request::Publish(specs, answer) => answer.send(self.publish(&specs).await).is_ok(),
+            Request::Publish(wishes, answer) => answer.send(self.publish(&wishes).await).is_ok(),
             Request::Unpublish(selector, answer) => {
                 answer.send(self.unpublish(&selector).await).is_ok()
             }

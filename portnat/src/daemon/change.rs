@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::called::resolve;
 use super::docker::admissions;
 use super::{Daemon, Options, memory};
 use crate::control::{ChangeError, PublishedPorts, Selector, Unpublishing};
@@ -10,18 +11,19 @@ use crate::datapath::DatapathError;
 use crate::model::{Change, Intent, Ledger, Origin, Publication};
 use crate::net::{Snapshot, snapshot};
 use crate::report::PortSides;
-use crate::spec::PublishSpec;
+use crate::spec::Wish;
 
 impl Daemon {
     /// Publishes all of these, or none.
-    pub(super) async fn publish(
-        &mut self,
-        specs: &[PublishSpec],
-    ) -> Result<PublishedPorts, ChangeError> {
+    pub(super) async fn publish(&mut self, wishes: &[Wish]) -> Result<PublishedPorts, ChangeError> {
+        let docker = self.docker.as_ref();
+        let specs: Result<Vec<_>, _> = wishes.iter().map(|wish| resolve(wish, docker)).collect();
+        let specs = specs?;
         let mut next = self.ledger.clone();
-        let change = next.publish(specs, Origin::Command, &self.holder.source()?)?;
+        let change = next.publish(&specs, Origin::Command, &self.holder.source()?)?;
         self.commit_ledger(next).await?;
-        self.holder.remember(&self.ledger, specs);
+        self.holder.remember(&self.ledger, &specs);
+        self.follow_from_now_on(wishes, &change);
         say(&change);
         let known = change.asked.iter().filter(|(_, new)| !new);
         Ok(PublishedPorts {
@@ -79,7 +81,7 @@ impl Daemon {
         match self.apply(host, intent, options).await {
             Ok(complaints) => {
                 self.ledger = next;
-                self.commands.write(&self.ledger);
+                self.commands.write(&self.ledger, &self.called);
                 // The guard of large ranges may have been loaded for it.
                 memory::give_back();
                 Ok(self.complain(complaints))

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::adopt::written_beside;
+use super::called::Called;
 use super::{Config, Daemon};
 use crate::model::{Intent, Kept, Ledger, PublishedPort, Source};
 use crate::net::{NetError, Snapshot};
@@ -65,10 +66,16 @@ impl Commands {
         readable.collect()
     }
 
-    /// Writes down what is published by commands; without `--persist` nothing is.
-    pub(super) fn write(&mut self, ledger: &Ledger) {
+    /// Writes down what is published by commands; without `--persist` nothing is. What was told by a
+    /// container's name is not: its address may be another's by then.
+    pub(super) fn write(&mut self, ledger: &Ledger, called: &[Called]) {
+        let is_called = |kept: &Kept| called.iter().any(|one| one.now == Some(kept.spec));
         let published = match self.persist {
-            true => ledger.kept(),
+            true => ledger
+                .kept()
+                .into_iter()
+                .filter(|it| !is_called(it))
+                .collect(),
             false => Vec::new(),
         };
         self.note(published);
@@ -137,7 +144,7 @@ impl Daemon {
     /// Publishes nothing for the next one.
     pub(super) fn forget_commands(&mut self) {
         self.commands.persist = false;
-        self.commands.write(&self.ledger);
+        self.commands.write(&self.ledger, &self.called);
     }
 }
 

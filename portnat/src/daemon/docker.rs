@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tracing::{error, warn};
 
 use super::Daemon;
+use super::called::{self, Called};
 use super::change::say;
 use super::ports::PortHolder;
 use crate::docker::{Named, Wanted};
@@ -42,6 +43,7 @@ pub(super) struct Settled {
     ledger: Ledger,
     intent: Intent,
     change: Change,
+    called: Vec<Called>,
     /// Why the rest cannot be.
     refused: Vec<String>,
 }
@@ -81,9 +83,13 @@ impl Docker {
         intent: &Intent,
         (holder, admission): (&PortHolder, &AdmissionRules),
         host: &Snapshot,
+        called: &[Called],
     ) -> anyhow::Result<Settled> {
         let mut specs = self.wanted.specs.clone();
         let mut refused = self.wanted.refused.clone();
+        let followed = called::follow(called, &self.wanted, ledger, holder)?;
+        let ledger = &followed.ledger;
+        refused.extend(followed.refused);
         let source = holder.beside_docker(&self.wanted.unlisted)?;
         let mut makes_room = false;
         loop {
@@ -96,6 +102,8 @@ impl Docker {
             match next.replace(&specs, Origin::Docker, &source) {
                 Ok(mut change) => {
                     change.removed.extend(gone);
+                    change.removed.extend(followed.change.removed.clone());
+                    change.asked.extend(followed.change.asked.clone());
                     let admissions = match admissions(admission, Some(self), &next) {
                         Ok(admissions) => admissions,
                         Err(why) => {
@@ -124,6 +132,7 @@ impl Docker {
                             ledger: next,
                             intent,
                             change,
+                            called: followed.called,
                             refused,
                         });
                     };
@@ -175,9 +184,14 @@ impl Docker {
     }
 
     /// Says what could not be, and returns what could.
-    pub(super) fn take(&mut self, settled: Settled) -> (Ledger, Intent) {
+    pub(super) fn take(&mut self, settled: Settled) -> (Ledger, Intent, Vec<Called>) {
         self.complain(settled.refused);
-        (settled.ledger, settled.intent)
+        (settled.ledger, settled.intent, settled.called)
+    }
+
+    /// What comes of what it has.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
     }
 }
 
@@ -246,11 +260,13 @@ impl Daemon {
     async fn settle_with(&mut self, docker: &Docker) -> anyhow::Result<Vec<String>> {
         let host = snapshot(&self.handle).await?;
         let known = (&self.holder, &self.admission);
-        let settled = docker.settle(&self.ledger, &self.intent, known, &host)?;
+        let called = &self.called;
+        let settled = docker.settle(&self.ledger, &self.intent, known, &host, called)?;
         let Settled {
             ledger,
             intent,
             change,
+            called,
             refused,
         } = settled;
         let same_ports = intent.published == self.intent.published;
@@ -261,6 +277,7 @@ impl Daemon {
             // Nobody asked how many there are.
             drop(self.end_flows(&change));
         }
+        self.called = called;
         Ok(refused)
     }
 }

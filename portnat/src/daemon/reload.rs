@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use portnat_common::Lifetimes;
 use tracing::{info, warn};
 
+use super::called::plain;
 use super::change::{added, say, sides};
 use super::docker::admissions;
 use super::{Config, Daemon, Options};
@@ -38,7 +39,11 @@ impl Daemon {
         let options = Options::new(&config);
         let mut next = self.ledger.clone();
         let source = self.holder.source()?;
-        let change = next.replace(&config.config_publish, Origin::Config, &source)?;
+        let called = self.called_by_config(&config.config_publish);
+        let mut specs = plain(&config.config_publish);
+        let of_config = called.iter().filter(|one| one.origin == Origin::Config);
+        specs.extend(of_config.filter_map(|one| one.now));
+        let change = next.replace(&specs, Origin::Config, &source)?;
         drop(source);
         let published = next.ports();
         let intent = Intent {
@@ -61,7 +66,8 @@ impl Daemon {
             warn!("{error}");
             warnings.push(error.to_string());
         }
-        self.holder.remember(&self.ledger, &config.config_publish);
+        self.called = called;
+        self.holder.remember(&self.ledger, &specs);
         info!("reloaded: {}", in_words(&change, &changed));
         say(&change);
         let reloaded = Reloaded {

@@ -12,4 +12,4 @@ mod wanted;
 
 pub use client::{Client, ClientError, Event, Survey};
 pub use observed::{Container, Endpoint, Network, Observed, Port};
-pub use wanted::{Named, Wanted};
+pub use wanted::{NameError, Named, Wanted};

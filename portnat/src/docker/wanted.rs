@@ -1,5 +1,7 @@
 //! What Docker's containers and networks come to.
 
+mod called;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
@@ -11,6 +13,8 @@ use super::labels::Labels;
 use super::observed::{Container, Endpoint, Network, Observed, Port};
 use crate::model::{Admission, Managed, ManagedSubnet};
 use crate::spec::{Ports, Protocol, PublishSpec};
+use called::Addresses;
+pub use called::NameError;
 
 /// From how many ports on a row is published as one range, which is a few entries of a table instead of one
 /// for each; fewer are counted one by one.
@@ -31,6 +35,8 @@ pub struct Wanted {
     pub managed: Managed,
     /// Whose each container's address is.
     pub names: Arc<BTreeMap<IpAddr, Named>>,
+    /// By containers' names, their addresses.
+    containers: BTreeMap<String, Addresses>,
 }
 
 /// A container in a network.
@@ -72,6 +78,8 @@ impl Wanted {
                     names.insert(address, named);
                 }
             }
+            let own = Addresses::of(&Ways::of(container, &networks));
+            wanted.containers.insert(container.name.clone(), own);
             wanted.publish(container, &networks, ipv6);
         }
         wanted.names = names.into();

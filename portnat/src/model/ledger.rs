@@ -232,6 +232,32 @@ impl Ledger {
         }
     }
 
+    /// Has what was published for `old` lead to where `new` says, on the same ports of the host, which stay
+    /// held meanwhile. The targets are of one family. `None` where there is no such thing.
+    pub fn lead_elsewhere(
+        &mut self,
+        old: &PublishSpec,
+        origin: Origin,
+        new: &PublishSpec,
+    ) -> Option<Change> {
+        let mut all = self.publications.iter();
+        let at = all.position(|one| (one.spec, one.origin) == (*old, origin))?;
+        let before = self.publications[at].clone();
+        let mut after = Publication {
+            spec: *new,
+            ..before.clone()
+        };
+        for port in &mut after.ports {
+            port.target.set_ip(new.target);
+        }
+        self.give_ids(&mut after);
+        self.publications[at] = after.clone();
+        Some(Change {
+            asked: vec![(after, true)],
+            removed: vec![before],
+        })
+    }
+
     /// `replaced` is of whom all goes that is not asked for.
     fn settle(
         &mut self,

@@ -81,6 +81,14 @@ pub enum SpecError {
         /// The target as written.
         target: String,
     },
+    /// The target is a container's name, and nobody is there who knows it.
+    #[error(
+        "invalid target: {name}: a container's name is known to portnat run --docker only: give its own address, for example 172.17.0.2"
+    )]
+    NameWithoutDocker {
+        /// The name.
+        name: String,
+    },
     /// The target is `fe80::/10`, an address that each link can have again.
     #[error(
         "invalid target: {target}: a link-local address does not say on which link: give another address of the container, for example fd00::2"

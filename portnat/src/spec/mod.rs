@@ -5,6 +5,7 @@
 //! └───────────────────────── Docker's ─────────────────────────┘└ ours ┘
 //! ```
 //!
+//! `TARGET` is an address; where Docker is, a container's name too ([`Wish`]).
 //! Everything before `@` is read as Docker reads it and refused in Docker's words; `grammar` does
 //! that. This file then judges what portnat can serve.
 
@@ -15,6 +16,7 @@ mod ports;
 mod protocol;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -25,6 +27,7 @@ pub use expose::{ExposeSpec, publish_all};
 pub use grammar::Mapping;
 pub use ports::Ports;
 pub use protocol::Protocol;
+pub use wish::{NamedSpec, Wish, refuse_names};
 
 /// What to publish: where it is reached on the host, and which container answers.
 ///
@@ -80,13 +83,24 @@ impl PublishSpec {
                 spec: text.to_owned(),
             });
         };
-        Ok(Self {
+        Ok(Self::with(mapping, container(target)?))
+    }
+
+    fn with(mapping: Mapping, target: IpAddr) -> Self {
+        Self {
             host_ip: mapping.host_ip,
             host_ports: mapping.host_ports,
             container_ports: mapping.container_ports,
             protocol: mapping.protocol,
-            target: container(target)?,
-        })
+            target,
+        }
+    }
+
+    /// What Docker's part says, of this target; `text` is how that was told.
+    fn of(mapping: Mapping, target: IpAddr, text: &str) -> Result<Self, SpecError> {
+        let spec = Self::with(mapping, target);
+        spec.validate(text)?;
+        Ok(spec)
     }
 
     /// The same on this address, unless the spec names one itself.

@@ -188,12 +188,17 @@ fn what_is_there_is_left_and_what_cannot_be_is_not_begun() {
         ("172.17.0.3", "8080:80", "port is already allocated"),
         (CONTAINER, "8088:80", "address already in use"),
         ("172.17.0.1", "8083:80", "172.17.0.1"),
+        (
+            "web",
+            "8084:80",
+            "invalid target: web: a container's name is known",
+        ),
     ] {
         let ended = daemon.ask(&["publish", target, "-p", "8082:82", "-p", spec]);
         assert!(refused(&ended, 1).contains(words), "{ended:#?}");
     }
     for (target, spec, words) in [
-        ("web", "80", "invalid target: web"),
+        ("1.2", "80", "invalid target: 1.2"),
         (CONTAINER, "x:80", "invalid hostPort: x"),
         (CONTAINER, "80@172.17.0.3", "the target is said once"),
     ] {

@@ -140,7 +140,7 @@ async fn a_body_that_makes_no_sense() {
             r#"{"target":"172.17.0.2","specs":[80]}"#,
             "invalid type: integer",
         ),
-        (r#"{"target":"web","specs":["80"]}"#, "invalid target: web"),
+        (r#"{"target":"1.2","specs":["80"]}"#, "invalid target: 1.2"),
         (
             r#"{"target":"172.17.0.2","specs":["80","x:80"]}"#,
             "invalid hostPort: x",

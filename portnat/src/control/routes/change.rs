@@ -25,8 +25,10 @@ impl Desk {
     pub(super) async fn publish(&self, query: &str, body: Incoming) -> Answer {
         no_parameters(query)?;
         let request: PublishRequest = read(body).await?;
-        let specs = request.specs().map_err(bad)?;
-        let ports = self.ask(|answer| Request::Publish(specs, answer)).await??;
+        let wishes = request.wishes().map_err(bad)?;
+        let ports = self
+            .ask(|answer| Request::Publish(wishes, answer))
+            .await??;
         Ok(json(StatusCode::OK, &ports))
     }
 

@@ -2,6 +2,7 @@
 
 use super::super::client::recorded;
 use super::*;
+use crate::spec::Wish;
 
 /// The same of both: `web` is in the default network and in `six`, which has IPv6, `rou` in `rt`, which
 /// is routed as far as Docker knows the option, `ss` in `six` with all its ports.
@@ -250,4 +251,32 @@ fn addresses_have_names() {
     assert_eq!(subnets[0], ("172.17.0.0/16".to_owned(), "docker0"));
     assert_eq!(subnets[1].1, subnets[3].1, "both families of six");
     assert!(subnets[1].1.starts_with("br-") && subnets[1].1.len() == 15);
+}
+
+/// By the same ways as what Docker publishes.
+#[test]
+fn a_container_that_is_named_is_at_its_address() {
+    let mut observed = docker_28();
+    let at = |observed: &Observed, text: &str| {
+        let wish: Wish = text.parse().expect(text);
+        let wanted = Wanted::of(observed, true);
+        let spec = wanted.at(wish.named().expect("a name"));
+        spec.map(|spec| spec.to_string())
+            .map_err(|why| why.to_string())
+    };
+    for (text, wanted) in [
+        ("9:90@web", "9:90/tcp@172.18.0.2"),
+        ("192.0.2.1:9:90@web", "192.0.2.1:9:90/tcp@172.18.0.2"),
+        ("[::1]:9:90@web", "[::1]:9:90/tcp@fd00:33::2"),
+    ] {
+        assert_eq!(at(&observed, text).as_deref(), Ok(wanted));
+    }
+    let why = at(&observed, "9:90@wob").expect_err("is not there");
+    assert!(
+        why.starts_with("9:90/tcp@wob: Docker has no running"),
+        "{why}"
+    );
+    container(&mut observed, "web").endpoints.clear();
+    let why = at(&observed, "9:90@web").expect_err("has no address");
+    assert!(why.contains("docker network connect"), "{why}");
 }

@@ -298,3 +298,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_leads_elsewhere_keeps_its_ports_under_another_id() {
+    let mut ledger = Ledger::default();
+    let both = [
+        "198.51.100.99:8080:80@172.17.0.2",
+        "198.51.100.99:8080:80@172.17.0.9",
+    ];
+    let [old, new] = both.map(|text| text.parse().expect(text));
+    let source = source();
+    ledger.publish(&[old], Origin::Run, &source).expect("free");
+    let before = ledger.ports();
+    assert!(ledger.lead_elsewhere(&old, Origin::Config, &new).is_none());
+    let change = ledger.lead_elsewhere(&old, Origin::Run, &new);
+    let change = change.expect("is there");
+    assert_eq!((change.asked.len(), change.removed.len()), (1, 1));
+    let after = ledger.ports();
+    assert_eq!(after.len(), before.len());
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!((before.address, before.ports), (after.address, after.ports));
+        assert_eq!(after.target, "172.17.0.9:80".parse().expect("an address"));
+        assert_ne!(before.id, after.id);
+    }
+    assert!(ledger.lead_elsewhere(&old, Origin::Run, &new).is_none());
+}

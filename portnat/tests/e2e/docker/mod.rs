@@ -7,11 +7,13 @@
 //! - [`access`]: by which addresses, and for whom.
 //! - [`experiment`]: who reaches what, beside what Docker itself makes of it.
 //! - [`migrate`]: from Docker's own rules to portnat, and back.
+//! - [`names`]: containers that are told by their names.
 //! - [`restarts`]: of containers, of Docker and of portnat.
 
 mod access;
 mod experiment;
 mod ground;
 mod migrate;
+mod names;
 mod restarts;
 mod serving;
