@@ -71,7 +71,7 @@ enum Verb {
     /// Build portnat as a static binary, and make a Debian package and an archive of it in target/dist;
     /// the package is tried.
     Dist,
-    /// Check the formatting, and clippy on every crate, the eBPF crate as bpfel code.
+    /// Check the formatting, the dependencies, and clippy on every crate, the eBPF crate as bpfel code.
     Lint,
 }
 

@@ -1,5 +1,9 @@
 //! `cargo xtask lint`.
 
+mod dependencies;
+mod supply;
+mod tools;
+
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -9,13 +13,15 @@ use crate::{
     exec::{self, say},
 };
 
-/// Formatting, then clippy on the host's crates, then on the eBPF crate.
+/// Formatting, what comes from others, then clippy on the host's crates and on the eBPF crate.
 pub(crate) fn run() -> Result<()> {
     require_component("fmt", "rustfmt")?;
     require_component("clippy", "clippy")?;
     say("checking the formatting");
     exec::run(cargo::command().args(["fmt", "--all", "--check"]))
         .context("run `cargo fmt --all`")?;
+    dependencies::check()?;
+    supply::check()?;
     // portnat has the object inside.
     ebpf::build()?;
     say("clippy on the crates for the host");
