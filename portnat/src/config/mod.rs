@@ -8,7 +8,8 @@ mod error;
 mod values;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,8 @@ use crate::spec::{Mapping, NamedSpec, SpecError, Wish};
 use error::Place;
 use values::{Choice, Publish, Text};
 
+/// How long a file can be, in bytes. What the helper sends of it fits a message.
+const LONGEST: u64 = 1 << 20;
 /// How many flows there can be.
 pub const MAX_FLOWS: RangeInclusive<u32> = 1..=16_777_216;
 /// How many of them can be half-open.
@@ -110,7 +113,7 @@ impl ConfigFile {
     /// # Errors
     /// It cannot be read, or names the first thing that makes no sense.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|cause| ConfigError::Read {
+        let text = text(path).map_err(|cause| ConfigError::Read {
             path: path.to_owned(),
             cause,
         })?;
@@ -173,6 +176,20 @@ impl ConfigFile {
         }
         Ok(())
     }
+}
+
+/// The text of a config file.
+///
+/// # Errors
+/// It cannot be read, or is longer than any that makes sense.
+pub fn text(path: &Path) -> io::Result<String> {
+    let mut text = Vec::new();
+    File::open(path)?.take(LONGEST + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::other("it has more than 1 MiB"));
+    }
+    let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8 text");
+    String::from_utf8(text).map_err(no_text)
 }
 
 impl Written {

@@ -15,6 +15,9 @@ use crate::net::NetError;
 use crate::report::PortSides;
 use crate::spec::{PublishSpec, SpecError, Wish};
 
+/// How many specs a request can have: each is compared with each, by a loop that has others to look after.
+const MOST: usize = 1024;
+
 /// A request to publish ports of one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,6 +124,11 @@ impl PublishRequest {
     pub fn wishes(&self) -> Result<Vec<Wish>, String> {
         if self.specs.is_empty() {
             return Err("there is nothing to publish in it: specs is empty".to_owned());
+        }
+        if self.specs.len() > MOST {
+            return Err(format!(
+                "more than {MOST} specs: a range is one, as in 8000-8999:8000-8999"
+            ));
         }
         aim(&self.target, &self.specs).map_err(|error| error.to_string())
     }

@@ -32,6 +32,8 @@ const WHOLE_TIME: Duration = Duration::from_secs(60);
 const HEAD_SIZE: usize = 16 * 1024;
 /// How many headers it may have.
 const HEADERS: usize = 64;
+/// How many characters of a problem are told.
+const WORDS: usize = 500;
 /// What a client that goes on talking may still say and for how long, so that it gets to read the
 /// answer before the connection breaks.
 const PARTING_SIZE: u64 = 1024 * 1024;
@@ -114,14 +116,16 @@ where
     .await;
 }
 
-/// An answer that names a problem.
+/// An answer that names a problem, in one line. What somebody has sent may be in it: of that no more than
+/// people read.
 pub(super) fn refusal(status: StatusCode, words: impl Into<String>) -> Response<Body> {
-    json(
-        status,
-        &Problem {
-            error: words.into(),
-        },
-    )
+    let words = words.into();
+    let mut error: String = words.chars().take(WORDS).collect();
+    if error.len() < words.len() {
+        error.push('…');
+    }
+    let error = error.replace(char::is_control, "?");
+    json(status, &Problem { error })
 }
 
 /// The answer to what hyper does not take for a request; its own would have no body.
@@ -133,8 +137,10 @@ fn misunderstanding(error: &hyper::Error) -> Vec<u8> {
         );
         (StatusCode::REQUEST_TIMEOUT, words)
     } else if error.is_parse_too_large() {
-        let words =
-            format!("the head of the request has more than {HEAD_SIZE} bytes or {HEADERS} headers");
+        let words = format!(
+            "the head of the request has more than {HEAD_SIZE} bytes or {HEADERS} headers, or speaks of a \
+             body that is longer than any"
+        );
         (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, words)
     } else {
         (

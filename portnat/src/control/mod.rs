@@ -34,7 +34,7 @@ pub use change::{
     aim,
 };
 pub use client::{Client, ClientError};
-pub use server::Server;
+pub use server::{Server, serve};
 pub use socket::{Socket, SocketError};
 pub use stats::{FlowStats, Stats};
 pub use status::{Attached, Status};

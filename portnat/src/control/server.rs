@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
@@ -55,6 +56,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.accepting.abort();
     }
+}
+
+/// Answers one client, who is root, whatever it comes by. Of the socket there is a [`Server`]; this is for
+/// who plays both ends.
+pub async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, requests: mpsc::Sender<Request>) {
+    let desk = Desk::new(requests);
+    converse(stream, |request| routes::answer(request, desk.clone())).await;
 }
 
 async fn accept(listener: UnixListener, desk: Desk) {

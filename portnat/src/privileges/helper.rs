@@ -1,6 +1,5 @@
 //! The helper's side: a process that does what takes more than the daemon keeps, and only that.
 
-use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -13,6 +12,7 @@ use serde::Serialize;
 
 use super::protocol::{Failure, Request, receive, send};
 use super::{HELPER, keep};
+use crate::config;
 use crate::net::{FarEnd, owners};
 
 /// Answers what the daemon asks by standard input, until the daemon ends.
@@ -60,7 +60,7 @@ fn set_gro(end: FarEnd, on: bool) -> io::Result<bool> {
 
 fn read(config: Option<&Path>) -> io::Result<String> {
     match config {
-        Some(path) => fs::read_to_string(path),
+        Some(path) => config::text(path),
         None => Err(io::Error::other("there is no config file")),
     }
 }

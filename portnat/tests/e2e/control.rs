@@ -1,4 +1,7 @@
-//! The control socket: who is served, what is refused, what is left of it.
+//! The control socket: who is served, what is refused, what is left of it. [`abuse`] has each request of it
+//! in every bad form.
+
+mod abuse;
 
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -68,21 +71,25 @@ impl Talk {
 
     /// Status and body of the answer.
     #[track_caller]
-    fn hear(mut self) -> (u16, Value) {
+    fn hear(self) -> (u16, Value) {
+        self.heard().expect("an answer")
+    }
+
+    /// The same, if there is one.
+    #[track_caller]
+    fn heard(mut self) -> Option<(u16, Value)> {
         let mut answer = Vec::new();
         // It may not have read to the end what we said.
         let _ = self.0.read_to_end(&mut answer);
         let answer = String::from_utf8(answer).expect("text");
-        let Some((head, body)) = answer.split_once("\r\n\r\n") else {
-            panic!("no answer: {answer:?}");
-        };
+        let (head, body) = answer.split_once("\r\n\r\n")?;
         assert!(
             head.contains("content-type: application/json"),
             "{answer:?}"
         );
         let status = head.split(' ').nth(1).expect("a status");
         let body = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
-        (status.parse().expect("a number"), body)
+        Some((status.parse().expect("a number"), body))
     }
 }
 
@@ -213,7 +220,7 @@ fn root_alone_is_served() {
 }
 
 /// Runs `f` on a thread that is nobody's.
-fn as_nobody<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn as_nobody<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     const NOBODY: libc::c_long = 65534;
     thread::scope(|scope| {
         let thread = scope.spawn(|| {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::*;
-use crate::control::routes::{self, Desk};
+use crate::control::serve;
 
 /// An answer as it came.
 #[derive(Debug)]
@@ -53,10 +53,7 @@ async fn hear(client: &mut UnixStream) -> Heard {
 fn connect() -> UnixStream {
     let (client, server) = UnixStream::pair().expect("a pair of sockets");
     let (requests, _) = mpsc::channel(1);
-    let desk = Desk::new(requests);
-    tokio::spawn(converse(server, move |request| {
-        routes::answer(request, desk.clone())
-    }));
+    tokio::spawn(serve(server, requests));
     client
 }
 
@@ -154,6 +151,42 @@ async fn a_body_that_makes_no_sense() {
         assert_eq!(heard.status, 400, "{body}: {heard:?}");
         assert!(heard.error().contains(words), "{body}: {heard:?}");
     }
+}
+
+/// Of what was sent no more is told than people read, and nothing that moves a cursor.
+#[tokio::test(start_paused = true)]
+async fn a_problem_is_a_short_line() {
+    let long = "8".repeat(100_000);
+    let heard = ask(post(&format!(
+        r#"{{"target":"172.17.0.2","specs":["{long}"]}}"#
+    )))
+    .await;
+    assert_eq!(heard.status, 400, "{heard:?}");
+    let words = heard.error();
+    assert!(
+        words.ends_with("888…") && words.chars().count() == 501,
+        "{words}"
+    );
+    let heard = ask(post(
+        r#"{"target":"172.17.0.2","specs":["\u001b[31m\n:80"]}"#,
+    ))
+    .await;
+    assert!(heard.error().contains("?[31m?"), "{heard:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_specs_than_anybody_needs() {
+    let specs = vec!["80"; 1025];
+    let specs = serde_json::to_string(&specs).expect("JSON");
+    let heard = ask(post(&format!(
+        r#"{{"target":"172.17.0.2","specs":{specs}}}"#
+    )))
+    .await;
+    assert_eq!(heard.status, 400, "{heard:?}");
+    assert!(
+        heard.error().starts_with("more than 1024 specs"),
+        "{heard:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

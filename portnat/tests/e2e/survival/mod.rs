@@ -6,7 +6,8 @@ mod commands;
 mod event;
 mod links;
 mod place;
-mod talk;
+mod secrecy;
+pub(crate) mod talk;
 mod upgrade;
 
 use std::net::IpAddr;

@@ -22,7 +22,7 @@ const WINDOW: u64 = 64;
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// A conversation on a thread of its own.
-pub(super) struct Talk {
+pub(crate) struct Talk {
     stop: Arc<AtomicBool>,
     heard: Arc<AtomicU64>,
     thread: JoinHandle<u64>,
@@ -30,13 +30,13 @@ pub(super) struct Talk {
 
 impl Talk {
     /// Sends numbered datagrams to an echo server.
-    pub(super) fn udp(from: &Namespace, to: SocketAddr) -> Self {
+    pub(crate) fn udp(from: &Namespace, to: SocketAddr) -> Self {
         let socket = probe::udp_connect(from, None, to).expect("a socket");
         Self::start(move |stop, heard| datagrams(&socket, stop, heard))
     }
 
     /// Sends numbers to an echo server on one connection.
-    pub(super) fn tcp(from: &Namespace, to: SocketAddr) -> Self {
+    pub(crate) fn tcp(from: &Namespace, to: SocketAddr) -> Self {
         let stream = probe::tcp_connect(from, None, to).expect("a connection");
         Self::start(move |stop, heard| numbers(stream, stop, heard))
     }
@@ -59,7 +59,7 @@ impl Talk {
 
     /// Waits until more has come back than before.
     #[track_caller]
-    pub(super) fn goes_on(&self) {
+    pub(crate) fn goes_on(&self) {
         let before = self.heard.load(Ordering::Relaxed);
         eventually("a conversation that goes on", || {
             let now = self.heard.load(Ordering::Relaxed);
@@ -69,7 +69,7 @@ impl Talk {
 
     /// Ends it; all that was said has come back.
     #[track_caller]
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
         let said = self.thread.join().expect("nothing is lost");
         assert_eq!(self.heard.load(Ordering::Relaxed), said);
