@@ -1,5 +1,6 @@
 //! `cargo xtask lint`.
 
+mod claims;
 mod dependencies;
 mod supply;
 mod tools;
@@ -20,6 +21,7 @@ pub(crate) fn run() -> Result<()> {
     say("checking the formatting");
     exec::run(cargo::command().args(["fmt", "--all", "--check"]))
         .context("run `cargo fmt --all`")?;
+    claims::check()?;
     dependencies::check()?;
     supply::check()?;
     // portnat has the object inside.
