@@ -51,7 +51,7 @@ impl Daemon {
         &mut self,
         mut host: Snapshot,
     ) -> Result<Vec<String>, DatapathError> {
-        self.uplink_bridges.hold(&mut host);
+        self.held_uplinks.hold(&mut host);
         let mut desired = self.intent.desired(&host);
         let mut complaints = Vec::new();
         match local_reserved_ports() {

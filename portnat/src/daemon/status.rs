@@ -17,7 +17,7 @@ impl Daemon {
         let (mut interfaces, mut ipv6) = (BTreeMap::new(), false);
         match snapshot(&self.handle).await {
             Ok(mut host) => {
-                self.uplink_bridges.hold(&mut host);
+                self.held_uplinks.hold(&mut host);
                 let desired = self.intent.desired(&host);
                 ipv6 = desired.uses_v6();
                 interfaces = desired.interfaces;

@@ -4,6 +4,7 @@
 mod admission;
 mod allocate;
 mod fast_path;
+mod held_uplinks;
 mod interfaces;
 mod ledger;
 mod managed;
@@ -15,7 +16,6 @@ mod published;
 mod sticky;
 mod tables;
 mod timeout;
-mod uplink_bridges;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -30,6 +30,7 @@ pub(crate) use admission::prefix;
 pub use admission::{Admission, AdmissionError, AdmissionRule, AdmissionRules, RateLimit};
 pub use allocate::{Allocated, Allocator, HostPorts, PublishError};
 pub use fast_path::FastPath;
+pub use held_uplinks::HeldUplinks;
 pub use interfaces::Interfaces;
 pub use ledger::{Change, Kept, Ledger, Origin, Publication, Source};
 pub use managed::{Managed, ManagedSubnet};
@@ -40,7 +41,6 @@ pub use published::PublishedPort;
 pub use sticky::Sticky;
 pub use tables::{Blocks, Prefix, Range, Tables};
 pub use timeout::Timeout;
-pub use uplink_bridges::UplinkBridges;
 
 /// What the user asked for.
 #[derive(Clone, Debug, Default)]
