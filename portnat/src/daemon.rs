@@ -36,7 +36,7 @@ use crate::config::ConfigError;
 use crate::control::{Request, Server, Socket};
 use crate::datapath::{Datapath, LoadOptions};
 use crate::model::{
-    AdmissionRules, FastPath, Intent, Ledger, Origin, Publication, Timeout, UplinkBridges,
+    AdmissionRules, FastPath, HeldUplinks, Intent, Ledger, Origin, Publication, Timeout,
 };
 use crate::net::{
     Singleton, Snapshot, Sysctls, Watcher, local_port_range, snapshot, ticks_per_second,
@@ -129,7 +129,7 @@ pub struct Daemon {
     sysctls: Sysctls,
     watcher: Watcher,
     handle: rtnetlink::Handle,
-    uplink_bridges: UplinkBridges,
+    held_uplinks: HeldUplinks,
     /// Which containers' links take frames.
     receivers: Receivers,
     /// The ports that are not to be handed out.
@@ -259,7 +259,7 @@ impl Daemon {
             sysctls,
             watcher,
             handle,
-            uplink_bridges: UplinkBridges::default(),
+            held_uplinks: HeldUplinks::default(),
             receivers: Receivers::new(load.xdp),
             reserved: Vec::new(),
             alone: false,

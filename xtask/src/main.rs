@@ -66,6 +66,16 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Have all that can happen to a host happen at random, under a load that must not break. It is one of
+    /// the e2e tests, which takes half a minute there.
+    Chaos {
+        /// How long, in seconds.
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+        /// What it begins with, as an earlier run has said it.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Build portnat and have it write its man pages to target/man.
     Man,
     /// Build portnat as a static binary, and make a Debian package and an archive of it in target/dist;
@@ -81,6 +91,7 @@ fn main() -> ExitCode {
         Verb::Run { release, arguments } => verbs::run(release, &arguments),
         Verb::Test { suite, arguments } => verbs::test::run(suite, &arguments),
         Verb::Bench { arguments } => verbs::bench::run(&arguments),
+        Verb::Chaos { seconds, seed } => verbs::test::chaos(seconds, seed),
         Verb::Man => verbs::man(),
         Verb::Dist => verbs::dist::run(),
         Verb::Lint => verbs::lint::run(),

@@ -1,5 +1,7 @@
 //! `cargo xtask test`.
 
+use std::ffi::OsString;
+
 use anyhow::Result;
 use clap::ValueEnum;
 
@@ -59,7 +61,20 @@ pub(crate) fn run(suite: Option<Suite>, arguments: &[String]) -> Result<()> {
     }
 }
 
+/// Runs the test of everything at once, for so long.
+pub(crate) fn chaos(seconds: u64, seed: Option<u64>) -> Result<()> {
+    ebpf::build()?;
+    let mut environment = vec![("PORTNAT_CHAOS_SECONDS", seconds.to_string().into())];
+    environment.extend(seed.map(|seed| ("PORTNAT_CHAOS_SEED", seed.to_string().into())));
+    let arguments = ["survival::chaos", "--nocapture"].map(str::to_owned);
+    run_with(Suite::E2e, &arguments, environment)
+}
+
 fn run_suite(suite: Suite, arguments: &[String]) -> Result<()> {
+    run_with(suite, arguments, Vec::new())
+}
+
+fn run_with(suite: Suite, arguments: &[String], environment: Vec<(&str, OsString)>) -> Result<()> {
     if suite == Suite::E2e {
         // What portnat is compared with, and gets along with, on a host.
         apt::require("nft", "nftables")?;
@@ -80,6 +95,7 @@ fn run_suite(suite: Suite, arguments: &[String]) -> Result<()> {
         let mut cargo = cargo::command();
         cargo.arg("test").args(*run).arg("--").args(arguments);
         cargo.envs(dockers.iter().map(|(name, folder)| (name, folder)));
+        cargo.envs(environment.iter().map(|(name, value)| (name, value)));
         if suite.needs_root() {
             verbs::as_root(&mut cargo, &format!("the {} tests", suite.name()))?;
         }

@@ -1,6 +1,7 @@
 //! What goes on without a daemon, and with the next one (`--persist`).
 
 mod adoption;
+mod chaos;
 mod cleanup;
 mod commands;
 mod event;

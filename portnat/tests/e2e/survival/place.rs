@@ -50,6 +50,11 @@ impl Place {
         self.folder.path().join("bpf/portnat")
     }
 
+    /// Where a config file can be.
+    pub(super) fn file(&self) -> PathBuf {
+        self.folder.path().join("portnat.toml")
+    }
+
     fn socket(&self) -> PathBuf {
         self.folder.path().join("portnat.sock")
     }
