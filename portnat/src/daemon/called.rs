@@ -1,12 +1,12 @@
 //! What is published of containers by their names: it follows their addresses, which only Docker knows.
 
-use tracing::debug;
+use tracing::warn;
 
 use super::Daemon;
 use super::docker::Docker;
 use super::ports::PortHolder;
 use crate::docker::{NameError, Wanted};
-use crate::model::{Change, Ledger, Origin};
+use crate::model::{Change, Ledger, Origin, Publication, Source};
 use crate::spec::{NamedSpec, PublishSpec, Wish};
 
 /// Something that is to be published of a container.
@@ -46,19 +46,46 @@ pub(super) fn plain(wishes: &[Wish]) -> Vec<PublishSpec> {
 impl Called {
     /// Whether it is still what it came to: somebody may have unpublished it.
     fn stands(&self, ledger: &Ledger) -> bool {
-        self.now.is_none_or(|now| {
-            let mut all = ledger.iter();
-            all.any(|one| (one.spec, one.origin) == (now, self.origin))
-        })
+        self.now.is_none() || ledger.iter().any(|one| self.is(one))
+    }
+
+    /// Whether this is what it came to.
+    fn is(&self, publication: &Publication) -> bool {
+        (Some(publication.spec), publication.origin) == (self.now, self.origin)
+    }
+
+    /// Has it lead to where its container is now.
+    fn lead(
+        &self,
+        new: &PublishSpec,
+        ledger: &mut Ledger,
+        source: &Source<'_>,
+    ) -> Result<Change, String> {
+        match self.now {
+            // Nobody else has the port meanwhile.
+            Some(now) if now.target.is_ipv4() == new.target.is_ipv4() => {
+                let change = ledger.lead_elsewhere(&now, self.origin, new);
+                Ok(change.unwrap_or_default())
+            }
+            // It is published anew when this has been done.
+            Some(_) => Err(format!(
+                "{}: its address is of another family now",
+                self.spec
+            )),
+            None => ledger
+                .publish(&[*new], self.origin, source)
+                .map_err(|why| format!("{}: {why}", self.spec)),
+        }
     }
 }
 
-/// Has all of it lead where its containers are now.
+/// Has all of it lead where its containers are now. `judge` says why something cannot be published.
 pub(super) fn follow(
     called: &[Called],
     wanted: &Wanted,
     ledger: &Ledger,
     holder: &PortHolder,
+    judge: impl Fn(&Ledger) -> Result<(), String>,
 ) -> anyhow::Result<Followed> {
     let mut followed = Followed {
         ledger: ledger.clone(),
@@ -68,45 +95,27 @@ pub(super) fn follow(
     };
     let source = holder.source()?;
     for one in called.iter().filter(|one| one.stands(ledger)) {
-        let mut one = one.clone();
-        let (next, origin) = (&mut followed.ledger, one.origin);
-        let wanted = wanted.at(&one.spec);
-        let change = match (one.now, wanted) {
-            (Some(now), Ok(new)) if now == new => None,
-            // Nobody else has the port meanwhile.
-            (Some(now), Ok(new)) if now.target.is_ipv4() == new.target.is_ipv4() => {
-                one.now = Some(new);
-                next.lead_elsewhere(&now, origin, &new)
+        let mut next = followed.ledger.clone();
+        let change = match wanted.at(&one.spec) {
+            Err(why) => Err(why.to_string()),
+            Ok(new) if one.now == Some(new) => Ok(Change::default()),
+            Ok(new) => one.lead(&new, &mut next, &source),
+        };
+        let change = change.and_then(|change| judge(&next).map(|()| change));
+        let (change, now) = match change {
+            Ok(change) => {
+                followed.ledger = next;
+                (change, wanted.at(&one.spec).ok())
             }
-            (None, Ok(new)) => match next.publish(&[new], origin, &source) {
-                Ok(change) => {
-                    one.now = Some(new);
-                    Some(change)
-                }
-                Err(why) => {
-                    followed.refused.push(format!("{}: {why}", one.spec));
-                    None
-                }
-            },
-            (now, wanted) => {
-                followed.refused.push(match wanted {
-                    Err(why) => why.to_string(),
-                    Ok(_) => format!("{}: its address is of another family now", one.spec),
-                });
-                one.now = None;
-                now.map(|now| {
-                    next.unpublish(|publication| {
-                        (publication.spec, publication.origin) == (now, origin)
-                    })
-                })
+            Err(why) => {
+                followed.refused.push(why);
+                let is_it = |publication: &Publication| one.is(publication);
+                (followed.ledger.unpublish(is_it), None)
             }
         };
-        if let Some(change) = change {
-            debug!("{} is followed", one.spec);
-            followed.change.asked.extend(change.asked);
-            followed.change.removed.extend(change.removed);
-        }
-        followed.called.push(one);
+        followed.change.asked.extend(change.asked);
+        followed.change.removed.extend(change.removed);
+        followed.called.push(Called { now, ..one.clone() });
     }
     Ok(followed)
 }
@@ -142,18 +151,26 @@ impl Daemon {
     }
 
     /// What is to be published by names when the config file says this.
-    pub(super) fn called_by_config(&self, wishes: &[Wish]) -> Vec<Called> {
+    ///
+    /// Returns also what is not there: it is published when it comes.
+    pub(super) fn called_by_config(&self, wishes: &[Wish]) -> (Vec<Called>, Vec<String>) {
         let others = self
             .called
             .iter()
             .filter(|one| one.origin != Origin::Config);
         let mut called: Vec<_> = others.cloned().collect();
+        let mut missing = Vec::new();
         for mut one in named(wishes, Origin::Config) {
             let wish = Wish::Named(one.spec.clone());
-            // One that is not there is published when it comes.
-            one.now = resolve(&wish, self.docker.as_ref()).ok();
+            match resolve(&wish, self.docker.as_ref()) {
+                Ok(spec) => one.now = Some(spec),
+                Err(why) => {
+                    warn!("{why}");
+                    missing.push(why.to_string());
+                }
+            }
             called.push(one);
         }
-        called
+        (called, missing)
     }
 }

@@ -87,7 +87,17 @@ impl Docker {
     ) -> anyhow::Result<Settled> {
         let mut specs = self.wanted.specs.clone();
         let mut refused = self.wanted.refused.clone();
-        let followed = called::follow(called, &self.wanted, ledger, holder)?;
+        let judge = |next: &Ledger| {
+            let intent = Intent {
+                published: next.ports(),
+                managed: self.wanted.managed.clone(),
+                ..intent.clone()
+            };
+            let admitted = admission.of(&intent.published);
+            admitted.map_err(|why| why.to_string())?;
+            intent.check_targets(host).map_err(|why| why.to_string())
+        };
+        let followed = called::follow(called, &self.wanted, ledger, holder, judge)?;
         let ledger = &followed.ledger;
         refused.extend(followed.refused);
         let source = holder.beside_docker(&self.wanted.unlisted)?;

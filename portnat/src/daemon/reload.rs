@@ -39,7 +39,7 @@ impl Daemon {
         let options = Options::new(&config);
         let mut next = self.ledger.clone();
         let source = self.holder.source()?;
-        let called = self.called_by_config(&config.config_publish);
+        let (called, missing) = self.called_by_config(&config.config_publish);
         let mut specs = plain(&config.config_publish);
         let of_config = called.iter().filter(|one| one.origin == Origin::Config);
         specs.extend(of_config.filter_map(|one| one.now));
@@ -61,6 +61,7 @@ impl Daemon {
         // It may be for one that has been unpublished, and comes back.
         let idle = config.admission.check(&intent.published).err();
         let mut warnings = self.commit(host, next, intent, options).await?;
+        warnings.extend(missing);
         self.admission = config.admission;
         if let Some(error) = idle {
             warn!("{error}");

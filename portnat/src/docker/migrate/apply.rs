@@ -174,9 +174,10 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     })
 }
 
-/// Each table is one transaction.
+/// Each table is one transaction. Of the older kind only one can be under way at a time.
 fn restore(tool: &str, options: &[&str], script: &str) -> Result<(), ApplyError> {
-    feed(&format!("{tool}-restore"), options, script)
+    let options = [&["--wait", "5"], options].concat();
+    feed(&format!("{tool}-restore"), &options, script)
 }
 
 fn feed(tool: &str, arguments: &[&str], script: &str) -> Result<(), ApplyError> {

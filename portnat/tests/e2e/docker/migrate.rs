@@ -122,7 +122,14 @@ fn docker_is_switched_to_portnat_and_back() {
             return;
         };
         let host = scene.lab.host.clone();
-        let options = ["-p", "8080:80", "--restart", "always"];
+        let options = [
+            "-p",
+            "8080:80",
+            "--restart",
+            "always",
+            "--stop-signal",
+            "KILL",
+        ];
         scene.docker.run("web", &options);
         scene
             .docker

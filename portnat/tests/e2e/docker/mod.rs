@@ -8,12 +8,15 @@
 //! - [`experiment`]: who reaches what, beside what Docker itself makes of it.
 //! - [`migrate`]: from Docker's own rules to portnat, and back.
 //! - [`names`]: containers that are told by their names.
-//! - [`restarts`]: of containers, of Docker and of portnat.
+//! - [`between`]: from one network to another.
+//! - [`restarts`]: of containers, of Docker and of portnat; [`orders`]: in every order.
 
 mod access;
+mod between;
 mod experiment;
 mod ground;
 mod migrate;
 mod names;
+mod orders;
 mod restarts;
 mod serving;

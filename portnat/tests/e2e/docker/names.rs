@@ -54,7 +54,13 @@ fn ports_follow_a_container_that_is_told_by_its_name() {
     // What is unpublished does not come back, what the file does not say any more goes.
     portnat.told(&["unpublish", "8082"]);
     fs::write(file, "publish = ['8083:80@web', '8084:80@late']\n").expect("written");
-    portnat.told(&["reload"]);
+    let reloaded = portnat.ask(&["reload"]);
+    assert_eq!(reloaded.status.code(), Some(0), "{reloaded:#?}");
+    let late = "8084:80/tcp@late: Docker has no running container of this name";
+    assert!(
+        reloaded.stderr.iter().any(|line| line.contains(late)),
+        "{reloaded:#?}"
+    );
     docker.docker(&[
         "run",
         "-d",

@@ -88,7 +88,7 @@ fn the_file_and_the_rules_are_changed() {
         .permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
     for (tables, change) in facts.tables.iter().zip(&plan.rules) {
-        let wanted = format!("--noflush {}\n", change.script.trim_end());
+        let wanted = format!("--wait 5 --noflush {}\n", change.script.trim_end());
         assert_eq!(told(&tables.tool), wanted);
     }
 }
