@@ -83,11 +83,13 @@ pub enum SpecError {
     },
     /// The target is a container's name, and nobody is there who knows it.
     #[error(
-        "invalid target: {name}: a container's name is known to portnat run --docker only: give its own address, for example 172.17.0.2"
+        "invalid target: {name}: in '{spec}' it is a container's name, which only portnat run --docker knows: give its own address, for example 172.17.0.2"
     )]
     NameWithoutDocker {
         /// The name.
         name: String,
+        /// The whole spec.
+        spec: String,
     },
     /// The target is `fe80::/10`, an address that each link can have again.
     #[error(

@@ -48,6 +48,7 @@ impl NamedSpec {
     pub fn without_docker(&self) -> SpecError {
         SpecError::NameWithoutDocker {
             name: self.name.clone(),
+            spec: self.to_string(),
         }
     }
 }

@@ -55,7 +55,7 @@ fn specs_that_make_no_sense() {
         ("", "no port specified"),
         ("8080:80", "missing target: 8080:80"),
         ("8080:80@", "invalid target: "),
-        ("8080:80@web", "invalid target: web"),
+        ("8080:80@172.17.0.256", "invalid target: 172.17.0.256"),
         ("8080:80@0.0.0.0", "invalid target: 0.0.0.0"),
         ("8080:@172.17.0.2", "no port specified: 8080:"),
         ("8080:0@172.17.0.2", "invalid containerPort: 0"),
@@ -91,6 +91,10 @@ fn specs_that_make_no_sense() {
         assert!(line.contains(&format!("'{spec}'")), "{spec}: {line}");
         assert!(line.contains(words), "{spec}: {line}");
     }
+    // A name would make sense where Docker is.
+    let line = refused(&lab, USAGE, &["-p", "8080:80@web"]);
+    let words = "invalid target: web: in '8080:80/tcp@web' it is a container's name";
+    assert!(line.contains(words), "{line}");
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn what_is_there_is_left_and_what_cannot_be_is_not_begun() {
         (
             "web",
             "8084:80",
-            "invalid target: web: a container's name is known",
+            "invalid target: web: in '8082:82/tcp@web' it is a container's name",
         ),
     ] {
         let ended = daemon.ask(&["publish", target, "-p", "8082:82", "-p", spec]);
