@@ -20,7 +20,7 @@ const LENT: &str = "192.0.2.1:5353";
 
 /// What a CPU does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+pub(crate) enum Turn {
     /// The next packet of who opened the flow.
     Original,
     /// The next packet of the other side.
@@ -33,7 +33,7 @@ enum Turn {
     End,
 }
 
-const TURNS: [Turn; 5] = [
+pub(crate) const TURNS: [Turn; 5] = [
     Turn::Original,
     Turn::Reply,
     Turn::Rival,
@@ -43,14 +43,14 @@ const TURNS: [Turn; 5] = [
 
 /// A flow to be fought about.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub(crate) enum Kind {
     PublishedTcp,
     PublishedUdp,
     Masqueraded,
     Mapped,
 }
 
-const KINDS: [Kind; 4] = [
+pub(crate) const KINDS: [Kind; 4] = [
     Kind::PublishedTcp,
     Kind::PublishedUdp,
     Kind::Masqueraded,
@@ -76,8 +76,36 @@ impl Kind {
         }
     }
 
+    fn rival(self) -> (Hook, Packet) {
+        match self {
+            Kind::PublishedTcp | Kind::PublishedUdp => {
+                (Hook::In, packet(Udp, CLIENT, "192.0.2.1:8081"))
+            }
+            Kind::Masqueraded => (Hook::Outside, packet(Udp, "172.17.0.3:5353", REMOTE)),
+            Kind::Mapped => (Hook::Outside, packet(Udp, "172.17.0.3:5353", MAPPED)),
+        }
+    }
+
+    /// The packet of a turn, if it is one.
+    fn says(self, turn: Turn) -> Option<(Hook, Packet)> {
+        match turn {
+            Turn::Original => Some(self.original()),
+            Turn::Reply => Some(self.reply()),
+            Turn::Rival => Some(self.rival()),
+            Turn::Sweep | Turn::End => None,
+        }
+    }
+
+    /// How long it lives without a packet, in seconds.
+    pub(crate) fn lifetime(self) -> u64 {
+        match self {
+            Kind::PublishedTcp => 8000,
+            _ => 300,
+        }
+    }
+
     /// A world in which the flow is confirmed.
-    fn world(self) -> World {
+    pub(crate) fn world(self) -> World {
         let world = web().publish(protocol::UDP, "0.0.0.0", 8081, TARGET);
         if let Kind::PublishedTcp = self {
             ingress(&world, &packet(Tcp(SYN), CLIENT, HOST));
@@ -100,26 +128,12 @@ fn send(tables: &impl Tables<V4>, hook: Hook, packet: &Packet) -> Verdict {
     nat::process::<V4, _, _>(&mut Bytes(&mut packet.frame()), sight, tables)
 }
 
-fn take(kind: Kind, turn: Turn, tables: &impl Tables<V4>) {
+pub(crate) fn take(kind: Kind, turn: Turn, tables: &impl Tables<V4>) {
+    if let Some((hook, packet)) = kind.says(turn) {
+        send(tables, hook, &packet);
+        return;
+    }
     match turn {
-        Turn::Original => {
-            let (hook, packet) = kind.original();
-            send(tables, hook, &packet);
-        }
-        Turn::Reply => {
-            let (hook, packet) = kind.reply();
-            send(tables, hook, &packet);
-        }
-        Turn::Rival => {
-            let (hook, rival) = match kind {
-                Kind::PublishedTcp | Kind::PublishedUdp => {
-                    (Hook::In, packet(Udp, CLIENT, "192.0.2.1:8081"))
-                }
-                Kind::Masqueraded => (Hook::Outside, packet(Udp, "172.17.0.3:5353", REMOTE)),
-                Kind::Mapped => (Hook::Outside, packet(Udp, "172.17.0.3:5353", MAPPED)),
-            };
-            send(tables, hook, &rival);
-        }
         Turn::Sweep => drop(nat::sweep::<V4, _>(tables)),
         Turn::End => {
             let (hook, packet) = kind.original();
@@ -142,11 +156,12 @@ fn take(kind: Kind, turn: Turn, tables: &impl Tables<V4>) {
             };
             nat::end::<V4, _>(tables, &key);
         }
+        Turn::Original | Turn::Reply | Turn::Rival => unreachable!("somebody says something"),
     }
 }
 
 /// Afterwards the flow works: possibly after a moment in which an old one ends.
-fn assert_works(kind: Kind, world: &World, what: &str) {
+pub(crate) fn assert_works(kind: Kind, world: &World, what: &str) {
     for attempt in 0.. {
         let (hook, original) = kind.original();
         let there = send(world, hook, &original);
@@ -207,10 +222,7 @@ fn two_cpus_at_one_flow() {
     let mut raced = 0;
     for kind in KINDS {
         // Fresh; just over; over for a second, in which it may be removed.
-        let lifetime = match kind {
-            Kind::PublishedTcp => 8000,
-            _ => 300,
-        };
+        let lifetime = kind.lifetime();
         for age in [0, 2, lifetime, lifetime + 1, lifetime + 2, lifetime + 100] {
             for first in TURNS {
                 for second in TURNS {

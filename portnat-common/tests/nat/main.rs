@@ -25,6 +25,7 @@ mod ports;
 mod properties;
 mod races;
 mod ranges;
+mod schedules;
 mod sctp;
 mod support;
 mod v6;

@@ -10,11 +10,13 @@ use portnat_common::{
 
 use super::world::World;
 
-/// Tables of which another CPU makes use just before the access with a number.
+/// Tables of which another CPU makes use just before the access with a number, or before any.
 pub(crate) struct Racing<'w> {
     world: &'w World,
     accesses_before: Cell<usize>,
     other_cpu: RefCell<Option<Box<dyn FnOnce() + 'w>>>,
+    /// What gives way to others.
+    give_way: Option<Box<dyn Fn() + 'w>>,
 }
 
 impl<'w> Racing<'w> {
@@ -24,6 +26,17 @@ impl<'w> Racing<'w> {
             world,
             accesses_before: Cell::new(access),
             other_cpu: RefCell::new(Some(Box::new(other_cpu))),
+            give_way: None,
+        }
+    }
+
+    /// `give_way` is called before each access, and others may have their turn in it.
+    pub(crate) fn scheduled(world: &'w World, give_way: impl Fn() + 'w) -> Self {
+        Racing {
+            world,
+            accesses_before: Cell::default(),
+            other_cpu: RefCell::default(),
+            give_way: Some(Box::new(give_way)),
         }
     }
 
@@ -33,6 +46,9 @@ impl<'w> Racing<'w> {
     }
 
     fn world(&self) -> &World {
+        if let Some(give_way) = &self.give_way {
+            give_way();
+        }
         match self.accesses_before.get() {
             0 => {
                 let turn = self.other_cpu.borrow_mut().take();
