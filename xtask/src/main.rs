@@ -76,6 +76,10 @@ enum Verb {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Run the fuzzers, with libFuzzer and the stable compiler.
+    Fuzz(verbs::fuzz::Options),
+    /// Run the unit tests of the pure crate under Miri, if there is a nightly that has it.
+    Miri,
     /// Build portnat and have it write its man pages to target/man.
     Man,
     /// Build portnat as a static binary, and make a Debian package and an archive of it in target/dist;
@@ -92,6 +96,8 @@ fn main() -> ExitCode {
         Verb::Test { suite, arguments } => verbs::test::run(suite, &arguments),
         Verb::Bench { arguments } => verbs::bench::run(&arguments),
         Verb::Chaos { seconds, seed } => verbs::test::chaos(seconds, seed),
+        Verb::Fuzz(options) => verbs::fuzz::run(&options),
+        Verb::Miri => verbs::miri::run(),
         Verb::Man => verbs::man(),
         Verb::Dist => verbs::dist::run(),
         Verb::Lint => verbs::lint::run(),
@@ -138,6 +144,10 @@ mod tests {
         };
         assert_eq!(suite, Some(Suite::E2e));
         assert_eq!(arguments, ["published", "--nocapture"]);
+
+        let Verb::Fuzz(_) = parse("xtask fuzz --seconds 9 --asan nat spec") else {
+            panic!("`fuzz` is another verb");
+        };
 
         let Verb::Bench { arguments } = parse("xtask bench --rounds 3 a") else {
             panic!("`bench` is another verb");

@@ -2,7 +2,9 @@
 
 pub(crate) mod bench;
 pub(crate) mod dist;
+pub(crate) mod fuzz;
 pub(crate) mod lint;
+pub(crate) mod miri;
 pub(crate) mod test;
 
 use std::{os::unix::process::CommandExt as _, process::Command};

@@ -37,6 +37,8 @@ impl Suite {
             Self::Unit => &[
                 &["--package", "portnat-common"],
                 &["--package", "portnat", "--lib"],
+                // Its programs want libFuzzer.
+                &["--package", "portnat-fuzz", "--lib"],
                 &["--package", "xtask"],
             ],
             Self::Progrun => &[&["--package", "portnat", "--test", "progrun"]],
