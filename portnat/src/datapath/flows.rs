@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::error::DatapathError;
 use super::fill::ignore_absent;
-use super::load::{Datapath, END_FLOW, SHORTEST, SWEEP_FLOWS};
+use super::load::{Datapath, END_FLOW, SWEEP_FLOWS};
 use super::pod::Plain;
 use super::reader::entries;
+use super::run::SHORTEST;
 use crate::flows::{JoinedFlow, Traffic};
 
 /// How often the program runs in one call into the kernel.

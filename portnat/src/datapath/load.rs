@@ -1,14 +1,14 @@
 //! Programs and maps go into the kernel.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
-use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TestRun, TestRunOptions};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use portnat_common::settings::IPV6_CHECKSUM_FLAG;
-use portnat_common::{Lifetimes, Settings, Ticks};
+use portnat_common::{Lifetimes, Settings};
 use tracing::debug;
 
 use super::attach::{AttachMode, Attachment, Hook};
@@ -17,6 +17,7 @@ use super::keep::{Keep, Keeping};
 use super::left::Left;
 use super::migrate::Old;
 use super::pod::Plain;
+use super::run::{CLOCK, SHORTEST};
 use super::tables::Applied;
 use super::xdp::{Frames, XdpMode};
 use crate::model::Mark;
@@ -24,9 +25,6 @@ use crate::model::Mark;
 /// The eBPF object, built by `cargo xtask build`.
 pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portnat-ebpf"));
-
-/// The name of the program that reads the clock.
-const CLOCK: &str = "clock";
 
 /// The name of the program that asks the kernel for a checksum flag.
 const KNOWS_IPV6_FLAG: &str = "knows_ipv6_flag";
@@ -36,9 +34,6 @@ pub(super) const SWEEP_FLOWS: &str = "sweep_flows";
 
 /// The name of the program that ends a flow.
 pub(super) const END_FLOW: &str = "end_flow";
-
-/// Length in bytes of a packet that every kernel takes for a test run.
-pub(super) const SHORTEST: usize = 64;
 
 /// How the datapath is loaded.
 #[derive(Clone, Copy, Debug)]
@@ -275,84 +270,6 @@ impl Datapath {
         })
     }
 
-    /// The time, as the flows' time stamps have it.
-    ///
-    /// # Errors
-    /// The kernel refuses to run the clock program, which it does not where it loaded it.
-    pub fn now(&mut self) -> Result<Ticks, DatapathError> {
-        self.test_run(CLOCK, &[0; SHORTEST], 0)?;
-        let Plain(ticks) = self
-            .array::<u64>("CLOCK")?
-            .get(&0, 0)
-            .map_err(|error| DatapathError::table("CLOCK", error))?;
-        Ok(Ticks(ticks))
-    }
-
-    /// Runs a program on a packet (BPF_PROG_TEST_RUN); for tests and measurements.
-    ///
-    /// The packet is at the interface with index 1, and came in by the one with index `came_in`; 0
-    /// is for one that the host made itself. Returns the program's verdict and the packet
-    /// afterwards.
-    ///
-    /// # Errors
-    /// There is no such program, or the kernel does not take the packet.
-    pub fn test_run(
-        &mut self,
-        program: &str,
-        packet: &[u8],
-        came_in: u32,
-    ) -> Result<(i32, Vec<u8>), DatapathError> {
-        self.ensure_loaded(program)?;
-        let (verdict, packet, _) = self.test_runs(program, packet, came_in, 1)?;
-        Ok((verdict, packet))
-    }
-
-    /// The same, for how long the program took, and what the kernel needs to run one.
-    ///
-    /// # Errors
-    /// As for [`Datapath::test_run`].
-    pub fn test_run_time(
-        &mut self,
-        program: &str,
-        packet: &[u8],
-        came_in: u32,
-    ) -> Result<Duration, DatapathError> {
-        self.ensure_loaded(program)?;
-        let (_, _, time) = self.test_runs(program, packet, came_in, 1)?;
-        Ok(time)
-    }
-
-    /// Runs a program so many times on no packet in particular.
-    pub(super) fn run(&mut self, program: &str, times: u32) -> Result<(), DatapathError> {
-        self.test_runs(program, &[0; SHORTEST], 0, times).map(drop)
-    }
-
-    fn test_runs(
-        &mut self,
-        program: &str,
-        packet: &[u8],
-        came_in: u32,
-        repeat: u32,
-    ) -> Result<(i32, Vec<u8>, Duration), DatapathError> {
-        let mut context = [0; SK_BUFF_LEN];
-        context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&came_in.to_ne_bytes());
-        // An ICMP error in the packet's place can be longer.
-        let mut out = vec![0; packet.len() + 256];
-        let options = TestRunOptions {
-            data_in: Some(packet),
-            data_out: Some(&mut out),
-            ctx_in: Some(&context),
-            repeat,
-            ..TestRunOptions::default()
-        };
-        let result = self
-            .program(program)?
-            .test_run(options)
-            .map_err(|error| DatapathError::program(program, error))?;
-        out.truncate(result.data_size_out as usize);
-        Ok((result.return_value as i32, out, result.duration))
-    }
-
     pub(super) fn program(&mut self, name: &str) -> Result<&mut SchedClassifier, DatapathError> {
         self.classifier(name)
             .map_err(|error| DatapathError::program(name, error))
@@ -411,7 +328,3 @@ pub(super) fn say_loaded(name: &str, info: &ProgramInfo, started: Instant) {
 
 /// aya-log's number for `info`, the level of the programs' messages; 0 is none.
 const TRACE_LEVEL: u8 = 3;
-
-/// Length in bytes of `struct __sk_buff` as Linux 5.10 has it, and where its `ingress_ifindex` lies.
-const SK_BUFF_LEN: usize = 184;
-const INGRESS_IFINDEX: usize = 36;

@@ -24,6 +24,7 @@ mod pins;
 mod pod;
 mod reader;
 mod rest;
+mod run;
 mod tables;
 mod xdp;
 
