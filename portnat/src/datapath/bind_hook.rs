@@ -197,7 +197,8 @@ fn root(mounts: &str) -> Result<PathBuf, GuardError> {
     }))
 }
 
-/// The network namespace of this thread, as the kernel's cookie (`SO_NETNS_COOKIE`, Linux 5.14).
+/// The network namespace of this thread, as the kernel's cookie (`SO_NETNS_COOKIE`, Linux 5.14, commit
+/// e8b9eab99232).
 fn namespace() -> io::Result<u64> {
     let any = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
     let mut cookie = 0_u64;

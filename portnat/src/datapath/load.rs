@@ -110,7 +110,7 @@ pub struct Datapath {
 
 impl Datapath {
     /// Whether packets can go past the host's stack, which takes a kernel that tells an interface's MTU
-    /// (`bpf_check_mtu`, Linux 5.12).
+    /// (`bpf_check_mtu`, Linux 5.12, commit 34b2021cc616).
     #[must_use]
     pub fn can_be_fast() -> bool {
         KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 12, 0))

@@ -16,7 +16,7 @@ const FILE: &str = "/proc/thread-self/ns/net";
 /// The name of the calling thread's network namespace, of letters, digits and hyphens.
 ///
 /// It is made of the namespace's cookie, which no other gets until the machine is booted again
-/// (`SO_NETNS_COOKIE`, Linux 5.14). Before, it is the number of its file, which a later namespace can
+/// (`SO_NETNS_COOKIE`, Linux 5.14, commit e8b9eab99232). Before, it is the number of its file, which a later namespace can
 /// get.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use portnat::lab::{Lab, Namespace};
 use tempfile::TempDir;
 
-use crate::support::{INTERVAL, PATIENCE};
+use crate::support::{INTERVAL, patience};
 
 /// The binary under test.
 pub(crate) const PORTNAT: &str = env!("CARGO_BIN_EXE_portnat");
@@ -163,7 +163,7 @@ impl Daemon {
     /// was awaited, and returns it.
     #[track_caller]
     pub(crate) fn wait_for_line(&mut self, pattern: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let mut speech = self.said.lock();
         loop {
             let news = &speech.lines[self.heard..];
@@ -224,7 +224,7 @@ impl Daemon {
     /// Waits until it ends.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let status = loop {
             match self.process.try_wait().expect("it is our child") {
                 Some(status) => break status,

@@ -1,8 +1,8 @@
 //! portnat as a whole: the real binary, in the host of a lab, between a client and containers.
 //!
 //! Each test has a lab of its own and touches nothing of the machine's network, so all of them run
-//! in parallel. They need root, a kernel with TCX (6.6), br_netfilter, `nft` and
-//! `tcpdump`.
+//! in parallel. They need root, br_netfilter, `nft` and `tcpdump`, and a kernel that has all of which
+//! portnat makes use (6.17); `cargo xtask vm` runs some of them on older ones.
 //!
 //! - [`matrix`]: what must work whatever else the host does, once for each combination.
 //! - [`addresses`], [`uplinks`], [`tun`]: what the host looks like, and how that changes.
@@ -12,7 +12,7 @@
 //! - [`localhost`]: ports for the host itself. [`ipv6`]: the other family. [`ipv6_to_ipv4`]: from one
 //!   to the other.
 //! - [`fast_path`], [`xdp`]: established flows go past the host's stack.
-//! - [`sctp`]: a protocol that is spoken by hand.
+//! - [`sctp`]: a protocol that is spoken by hand. [`sctp_sockets`]: by kernels that can.
 //! - [`reserve`]: whose a port is, told by [`tenant`]s of the host.
 //! - [`icmp`]: errors about what was translated. [`flood`]: from addresses that nobody has.
 //! - [`flows`]: flows are told and ended. [`control`]: the socket by which that is asked for.
@@ -63,6 +63,7 @@ mod refusal;
 mod reload;
 mod reserve;
 mod sctp;
+mod sctp_sockets;
 mod service;
 mod support;
 mod survival;

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aya::maps::loaded_maps;
-use aya::programs::{SchedClassifier, TcAttachType, loaded_links, loaded_programs};
+use aya::programs::{loaded_links, loaded_programs};
 use futures_util::TryStreamExt;
 use nix::net::if_::if_nameindex;
 use nix::unistd::Pid;
+use portnat::datapath::{Hook, programs_at};
 use portnat::lab::Namespace;
 use rtnetlink::packet_route::tc::{TcAttribute, TcMessage};
 
@@ -71,11 +72,12 @@ impl Picture {
     }
 }
 
+/// None on a kernel that has no TCX (before 6.6).
 fn tcx(interface: &str) -> (String, [usize; 2]) {
-    let programs = [TcAttachType::Ingress, TcAttachType::Egress].map(|hook| {
-        let (_revision, programs) = SchedClassifier::query_tcx(interface, hook)
+    let programs = Hook::ALL.map(|hook| {
+        let programs = programs_at(interface, hook)
             .unwrap_or_else(|error| panic!("asking for TCX programs of {interface}: {error}"));
-        programs.len()
+        programs.map_or(0, |programs| programs.len())
     });
     (interface.to_owned(), programs)
 }

@@ -46,9 +46,9 @@ impl Sysctls {
 
     /// Lets the link forward IPv6 packets that it receives; nothing is done if it does already.
     ///
-    /// Linux 6.17 has a sysctl for that. Before, only `net.ipv6.conf.all.forwarding` does it, which
-    /// makes a router of the whole host: it would no longer heed router advertisements and lose its
-    /// default route at once, so every link that heeds them is first told to do so all the same.
+    /// Linux 6.17 (commit f24987ef6959) has a sysctl for that. Before, only
+    /// `net.ipv6.conf.all.forwarding` does it, which makes a router of the whole host: it would no
+    /// longer heed router advertisements and lose its default route at once, so every link that heeds them is first told to do so all the same.
     ///
     /// # Errors
     ///

@@ -7,6 +7,7 @@ mod commands;
 mod event;
 mod links;
 mod place;
+mod programs;
 mod secrecy;
 pub(crate) mod talk;
 mod upgrade;
