@@ -85,6 +85,8 @@ enum Verb {
     /// Build portnat as a static binary, and make a Debian package and an archive of it in target/dist;
     /// the package is tried.
     Dist,
+    /// Run the tests on Debian's other kernels, in QEMU; a table and JSON go to target/vm.
+    Vm(verbs::vm::Options),
     /// Check the formatting, the dependencies, and clippy on every crate, the eBPF crate as bpfel code.
     Lint,
 }
@@ -100,6 +102,7 @@ fn main() -> ExitCode {
         Verb::Miri => verbs::miri::run(),
         Verb::Man => verbs::man(),
         Verb::Dist => verbs::dist::run(),
+        Verb::Vm(options) => verbs::vm::run(&options),
         Verb::Lint => verbs::lint::run(),
     };
     match outcome {

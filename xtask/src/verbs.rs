@@ -6,6 +6,7 @@ pub(crate) mod fuzz;
 pub(crate) mod lint;
 pub(crate) mod miri;
 pub(crate) mod test;
+pub(crate) mod vm;
 
 use std::{os::unix::process::CommandExt as _, process::Command};
 
