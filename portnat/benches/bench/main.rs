@@ -39,7 +39,10 @@ mod event;
 mod support {
     use std::time::Duration;
 
-    pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+    pub(crate) fn patience() -> Duration {
+        Duration::from_secs(60)
+    }
+
     pub(crate) const INTERVAL: Duration = Duration::from_millis(20);
 }
 
