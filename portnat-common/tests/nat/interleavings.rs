@@ -179,6 +179,8 @@ pub(crate) fn assert_works(kind: Kind, world: &World, what: &str) {
                         Side::Ingress
                     }
                     && key.src == ip(&original)
+                    // A rival from there has another one.
+                    && key.dst_port == original.dst.port()
                     && flow.translation.src_port == kind_port(kind)
             });
         let back = send(world, hook, &reply);
