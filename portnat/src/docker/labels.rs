@@ -1,6 +1,6 @@
 //! What a container's labels say of who may come in by its ports, which Docker has no words for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 
 use ipnet::IpNet;
@@ -26,6 +26,7 @@ impl Labels {
     /// misspelt who may come in has not let everybody in.
     pub(super) fn read(labels: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut read = Self::default();
+        let mut said = BTreeSet::new();
         for (name, value) in labels {
             let Some(rest) = name.strip_prefix(OURS) else {
                 continue;
@@ -34,12 +35,21 @@ impl Labels {
                 Some((option, port)) => (option, Some(port)),
                 None => (rest, None),
             };
-            let of_port = match port {
+            let port = match port {
                 Some(text) => {
                     let port = container_port(text);
-                    let port = port.ok_or_else(|| format!("label {name}: no port: {text:?}"))?;
-                    read.ports.entry(port).or_default()
+                    Some(port.ok_or_else(|| format!("label {name}: no port: {text:?}"))?)
                 }
+                None => None,
+            };
+            // 53 and 53/tcp are the same.
+            if !said.insert((option, port)) {
+                return Err(format!(
+                    "label {name}: another label says this of the same port"
+                ));
+            }
+            let of_port = match port {
+                Some(port) => read.ports.entry(port).or_default(),
                 None => &mut read.all,
             };
             match option {
@@ -100,6 +110,28 @@ mod tests {
     fn read(labels: &[(&str, &str)]) -> Result<Labels, String> {
         let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
         Labels::read(&labels.iter().map(owned).collect())
+    }
+
+    #[test]
+    fn what_is_said_twice_of_a_port_is_not_lost() {
+        for twice in [
+            [
+                ("portnat.deny.53", "10.0.0.0/8"),
+                ("portnat.deny.53/tcp", "192.0.2.0/24"),
+            ],
+            [
+                ("portnat.deny.53", "10.0.0.0/8"),
+                ("portnat.deny.053", "192.0.2.0/24"),
+            ],
+        ] {
+            let error = read(&twice).expect_err("one of them would be lost");
+            assert!(error.contains("of the same port"), "{error}");
+        }
+        read(&[
+            ("portnat.deny.53", "10.0.0.0/8"),
+            ("portnat.deny.53/udp", "10.0.0.0/8"),
+        ])
+        .expect("two ports");
     }
 
     #[test]

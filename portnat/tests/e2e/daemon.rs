@@ -1,13 +1,14 @@
 //! The real binary, started in a namespace, listened to and stopped.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 use portnat::lab::{Lab, Namespace};
 use tempfile::TempDir;
@@ -107,6 +108,16 @@ impl Daemon {
 
     /// Starts a command that is complete but for its standard streams.
     pub(crate) fn spawn(mut command: Command) -> Self {
+        let obey = || {
+            for name in [Signal::SIGHUP, Signal::SIGINT] {
+                // SAFETY: no handler of ours is taken away.
+                unsafe { signal(name, SigHandler::SigDfl) }?;
+            }
+            Ok(())
+        };
+        // Tests that nohup runs, or a shell in the background, have them ignored, and so would what they start.
+        // SAFETY: bare system calls, which neither allocate nor lock.
+        unsafe { command.pre_exec(obey) };
         let mut process = command
             // What it says must not depend on it.
             .env("RUST_BACKTRACE", "1")

@@ -96,10 +96,10 @@ fn undo(first: ApplyError, plan: &Plan, facts: &Facts, done: &[&RuleChange]) -> 
     }
     if let Some(change) = &plan.daemon_json {
         let old = facts.file.text.as_deref();
-        wrong.extend(put(&change.path, old).err());
+        wrong.extend(put(&change.path, old, &change.path).err());
         if !plan.back {
             let kept = facts.file.backup.as_deref();
-            wrong.extend(put(&change.backup, kept).err());
+            wrong.extend(put(&change.backup, kept, &change.path).err());
         }
     }
     match wrong.into_iter().next() {
@@ -120,19 +120,19 @@ fn write(change: &FileChange, facts: &Facts, back: bool) -> Result<(), ApplyErro
             cause,
         })?;
     }
-    if !back {
-        put(
-            &change.backup,
-            Some(facts.file.text.as_deref().unwrap_or_default()),
-        )?;
+    // What was there before the first time is the way back.
+    if !back && facts.file.backup.is_none() {
+        let old = facts.file.text.as_deref().unwrap_or_default();
+        put(&change.backup, Some(old), &change.path)?;
     }
-    put(&change.path, change.after.as_deref())
+    put(&change.path, change.after.as_deref(), &change.path)
 }
 
-/// Has this text in the file, or no file. Who reads it meanwhile finds the old one or the new.
-fn put(path: &Path, text: Option<&str>) -> Result<(), ApplyError> {
+/// Has this text in the file, or no file. Who reads it meanwhile finds the old one or the new. A new one is
+/// for those to read who may read `like`.
+fn put(path: &Path, text: Option<&str>, like: &Path) -> Result<(), ApplyError> {
     let written = match text {
-        Some(text) => replace(path, text),
+        Some(text) => replace(path, text, like),
         None => match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
@@ -144,7 +144,7 @@ fn put(path: &Path, text: Option<&str>) -> Result<(), ApplyError> {
     })
 }
 
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+fn replace(path: &Path, text: &str, like: &Path) -> io::Result<()> {
     // Of a link what it leads to.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut new = path.clone().into_os_string();
@@ -157,7 +157,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
             .truncate(true)
             .mode(0o644)
             .open(&new)?;
-        if let Ok(old) = fs::metadata(&path) {
+        if let Ok(old) = fs::metadata(&path).or_else(|_| fs::metadata(like)) {
             fchown(&file, Some(old.uid()), Some(old.gid()))?;
             let permissions: Permissions = old.permissions();
             file.set_permissions(permissions)?;

@@ -6,7 +6,7 @@ use std::io;
 use std::process::Command;
 
 use crate::doctor::rules::{
-    Family, Ruleset, Tool, managed_tables, read_iptables, read_nft, rule_texts, unjudged,
+    Family, Ruleset, Tool, dormant, managed_tables, read_iptables, read_nft, rule_texts, unjudged,
 };
 
 /// Where the kernel names the tables of legacy iptables. It has none where this is empty.
@@ -59,6 +59,7 @@ impl Firewall {
             Err(silence) => return self.miss(WHAT, "nft", "nftables", silence),
         };
         let texts = run("nft", &["-a", "list", "ruleset"]).unwrap_or_default();
+        let asleep = dormant(&texts);
         let texts = rule_texts(&texts);
         let managed = match managed_tables(&listing) {
             Ok(managed) => managed,
@@ -89,6 +90,7 @@ impl Firewall {
                 ),
             }
         }
+        shown.extend(asleep);
         let read = read_nft(&listing, &texts, &shown);
         match read.and_then(|read| Ok((read, unjudged(&listing)?))) {
             Ok((read, unjudged)) => {

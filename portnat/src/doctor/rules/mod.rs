@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 pub(super) use iptables::read as read_iptables;
-pub(super) use nft::{managed_tables, read as read_nft, rule_texts, unjudged};
+pub(super) use nft::{dormant, managed_tables, read as read_nft, rule_texts, unjudged};
 pub(super) use walk::{Outcome, Packet};
 
 /// All rules of a network namespace.

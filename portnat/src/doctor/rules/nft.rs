@@ -23,10 +23,6 @@ pub(in crate::doctor) fn read(
     others: &BTreeSet<Table>,
 ) -> Result<Ruleset, serde_json::Error> {
     let objects = objects(listing)?;
-    let asleep: BTreeSet<_> = tables(&objects)
-        .filter(is_dormant)
-        .filter_map(name_of)
-        .collect();
     let mut sets = Sets::default();
     for object in &objects {
         for set in ["set", "map"]
@@ -40,7 +36,6 @@ pub(in crate::doctor) fn read(
     for listed in objects.iter().filter_map(|object| object.get("chain")) {
         if let Some(chain) = chain(listed)
             && !others.contains(&(chain.family, chain.table.clone()))
-            && !asleep.contains(&(chain.family, chain.table.clone()))
         {
             ruleset.chains.push(chain);
         }
@@ -62,28 +57,48 @@ pub(in crate::doctor) fn read(
     Ok(ruleset)
 }
 
-/// The tables whose rules see frames rather than what the host routes, as nft calls them. They are not
-/// judged.
+/// What sees frames rather than what the host routes, as nft calls it: tables of families bridge and netdev, and
+/// chains at a device's ingress in others. It is not judged.
 ///
 /// # Errors
 /// It is no listing.
 pub(in crate::doctor) fn unjudged(listing: &str) -> Result<Vec<String>, serde_json::Error> {
     let objects = objects(listing)?;
-    let has_rules = |table: &&Json| {
-        let rules = objects.iter().filter_map(|object| object.get("rule"));
-        let mut own = rules
-            .filter(|rule| (&rule["family"], &rule["table"]) == (&table["family"], &table["name"]));
-        own.next().is_some()
-    };
-    let of_frames = |table: &&Json| matches!(table["family"].as_str(), Some("bridge" | "netdev"));
-    let meant = tables(&objects).filter(of_frames).filter(has_rules);
-    let names = meant
-        .filter(|table| !is_dormant(table))
-        .filter_map(|table| {
-            let (family, name) = (table["family"].as_str()?, table["name"].as_str()?);
-            Some(format!("table {family} {name}"))
-        });
-    Ok(names.collect())
+    let chains = objects.iter().filter_map(|object| object.get("chain"));
+    let names: BTreeSet<_> = chains
+        .filter_map(|chain| {
+            let hook = chain["hook"].as_str()?;
+            let (family, table) = (chain["family"].as_str()?, chain["table"].as_str()?);
+            match (family, hook) {
+                ("bridge" | "netdev", _) => Some(format!("table {family} {table}")),
+                (_, "ingress" | "egress") => {
+                    let name = chain["name"].as_str()?;
+                    Some(format!("chain {name} of table {family} {table}"))
+                }
+                _ => None,
+            }
+        })
+        .collect();
+    Ok(names.into_iter().collect())
+}
+
+/// The tables whose chains nobody meets, in rules as `nft list ruleset` writes them. (In JSON nft 1.0.6 writes
+/// something else for a table's flags.)
+pub(in crate::doctor) fn dormant(listing: &str) -> BTreeSet<Table> {
+    let mut tables = BTreeSet::new();
+    let mut table = None;
+    for line in listing.lines() {
+        let words: Vec<_> = line
+            .split([' ', ',', '\t'])
+            .filter(|it| !it.is_empty())
+            .collect();
+        match &words[..] {
+            ["table", of, name, ..] => table = family(of).map(|of| (of, (*name).to_owned())),
+            ["flags", flags @ ..] if flags.contains(&"dormant") => tables.extend(table.clone()),
+            _ => {}
+        }
+    }
+    tables
 }
 
 /// The tables that iptables has made, of whose rules nft does not show all.
@@ -128,23 +143,6 @@ fn objects(listing: &str) -> Result<Vec<Json>, serde_json::Error> {
     match listing["nftables"].take() {
         Json::Array(objects) => Ok(objects),
         _ => Ok(Vec::new()),
-    }
-}
-
-fn tables(objects: &[Json]) -> impl Iterator<Item = &Json> {
-    objects.iter().filter_map(|object| object.get("table"))
-}
-
-fn name_of(table: &Json) -> Option<Table> {
-    let family = family(table["family"].as_str()?)?;
-    Some((family, table["name"].as_str()?.to_owned()))
-}
-
-/// Whether nobody meets a table's chains.
-fn is_dormant(table: &&Json) -> bool {
-    match &table["flags"] {
-        Json::Array(flags) => flags.iter().any(|flag| flag == "dormant"),
-        flag => flag == "dormant",
     }
 }
 

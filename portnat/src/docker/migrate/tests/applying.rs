@@ -83,14 +83,31 @@ fn the_file_and_the_rules_are_changed() {
     );
     let written = fs::read_to_string(&facts.file.path).expect("is there");
     assert!(written.contains("\"iptables\": false"), "{written}");
-    let mode = fs::metadata(&facts.file.path)
-        .expect("is there")
-        .permissions();
-    assert_eq!(mode.mode() & 0o777, 0o600);
+    let backup = folder.path().join("daemon.json.before-portnat");
+    for file in [&facts.file.path, &backup] {
+        let mode = fs::metadata(file).expect("is there").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600, "{}", file.display());
+    }
     for (tables, change) in facts.tables.iter().zip(&plan.rules) {
         let wanted = format!("--wait 5 --noflush {}\n", change.script.trim_end());
         assert_eq!(told(&tables.tool), wanted);
     }
+}
+
+/// Who does it once more, after a change of his own, still finds the way back to the beginning.
+#[test]
+fn what_was_there_at_first_is_kept() {
+    let Ground {
+        folder,
+        mut facts,
+        plan,
+    } = ground("docker1");
+    let first = "{\"bip\": \"10.9.0.1/24\"}";
+    let backup = folder.path().join("daemon.json.before-portnat");
+    fs::write(&backup, first).expect("written");
+    facts.file.backup = Some(first.to_owned());
+    apply(&plan, &facts).expect("can be done");
+    assert_eq!(fs::read_to_string(&backup).expect("is there"), first);
 }
 
 #[test]
