@@ -1,9 +1,9 @@
 //! Who reaches containers by their own addresses: outsiders, and containers of other bridges.
 //!
-//! What comes in from outside is judged where it comes in, whoever it says it is. Between bridges the same packet can be an
-//! answer of a connection that the host's own netfilter has translated; so it is numbered there, as
-//! asking for the address itself, and judged where it comes out of the stack: if it still comes from a
-//! container then, and is of no flow, it asks for a container directly.
+//! What comes in from outside is judged where it comes in, whoever it says it is. Between bridges the same
+//! packet can be an answer of a connection that the host's own netfilter has translated; so it is numbered
+//! there, as asking for the address itself, and judged where it comes out of the stack: if it still comes
+//! from a container then, and is of no flow, it asks for a container directly.
 
 use crate::address::Address;
 use crate::family::{Family, Fragment, Network};
@@ -97,7 +97,8 @@ pub(super) fn leave<F: Family, T: Tables<F>>(
 
 /// Whether a packet for a subnet that claims to be of the very same has come in by another interface: one of
 /// its own would not have left its bridge. Bridges' ports, which have no address, say nothing of where they
-/// belong; their packets are seen again at the bridge.
+/// belong; their packets are seen again at the bridge. Of an uplink without an address of the family nothing
+/// is known either.
 #[inline(always)]
 fn is_forged<F: Family, T: Tables<F>>(tables: &T, from: &Subnet, to: &Subnet) -> bool {
     let here = tables.interface();

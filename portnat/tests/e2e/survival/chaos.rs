@@ -8,12 +8,13 @@ mod turn;
 
 use std::env;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 use portnat::lab::{Lab, Server};
 
-use super::place::Place;
+use super::place::{Place, kill};
 use crate::daemon::Daemon;
 use crate::firewall::nft;
 use crate::picture::{Holdings, Picture};
@@ -56,17 +57,16 @@ impl Scene {
         let [steady, moving] = &lab.containers[..] else {
             panic!("two containers");
         };
-        let any = std::net::Ipv4Addr::UNSPECIFIED;
         let servers = vec![
             tcp_server(&steady.namespace, steady.address, 80),
             tcp_server(&steady.namespace, steady.address_v6, 80),
             udp_server(&steady.namespace, steady.address, 53),
-            udp_server(&moving.namespace, any, 53),
+            udp_server(&moving.namespace, Ipv4Addr::UNSPECIFIED, 53),
             tcp_server(&lab.client, Lab::CLIENT, 7),
             udp_server(&lab.client, Lab::CLIENT, 7),
             udp_server(&lab.client, Lab::CLIENT_V6, 7),
         ];
-        let mut scene = Scene {
+        let scene = Scene {
             lab,
             place: Place::new(),
             moved_to: 3,
@@ -78,7 +78,7 @@ impl Scene {
     }
 
     /// What the config file says now.
-    fn write_config(&mut self) {
+    fn write_config(&self) {
         let steady = &self.lab.containers[0];
         let (v4, v6) = (steady.address, steady.address_v6);
         let mut specs = vec![
@@ -188,7 +188,7 @@ fn everything_happens_and_nothing_breaks() {
                 "memory: {first:?}, then {last:?}"
             );
         } else {
-            super::place::kill(daemon);
+            kill(daemon);
             daemon = scene.daemon();
         }
     }
