@@ -205,6 +205,10 @@ pub trait Tables<F: Family>: Fragments + Admissions<F> {
     /// Index of the interface of this hook.
     fn interface(&self) -> u32;
 
+    /// Whether packets come to the host's stack by the interface with this index and leave it there: whether
+    /// it is an uplink or a bridge, and no bridge's port.
+    fn is_gate(&self, interface: u32) -> bool;
+
     /// The address that masqueraded packets take at the interface with this index; or that one which a
     /// subnet names ([`Subnet::named_address`]).
     fn egress_address(&self, interface: u32) -> Option<F::Address>;

@@ -1,7 +1,7 @@
 //! portnat's eBPF programs: thin entry points that hand a packet to `portnat-common`.
 //!
 //! Uplinks and bridges get a program on their way in and one on their way out, a bridge's ports one
-//! on their way in. Uplinks without a link layer (tun, WireGuard) get the `_l3` ones, whose packets
+//! on their way in; bridges of networks that lead nowhere get two that but let pass or drop. Uplinks without a link layer (tun, WireGuard) get the `_l3` ones, whose packets
 //! begin with the network header.
 
 #![no_std]
@@ -16,6 +16,7 @@ mod answer;
 mod counts;
 mod done;
 mod fragments;
+mod internal;
 mod maps;
 mod place;
 mod ranges;
@@ -66,6 +67,18 @@ pub(crate) fn uplink_out(ctx: TcContext) -> i32 {
 #[classifier]
 pub(crate) fn bridge_out(ctx: TcContext) -> i32 {
     run::run::<Inside<ETHERNET>>(&ctx)
+}
+
+/// In from the bridge of a network that leads nowhere.
+#[classifier]
+pub(crate) fn internal_in(ctx: TcContext) -> i32 {
+    internal::leave(&ctx)
+}
+
+/// Out by the bridge of a network that leads nowhere, to a container.
+#[classifier]
+pub(crate) fn internal_out(ctx: TcContext) -> i32 {
+    internal::enter(&ctx)
 }
 
 /// Out by the loopback interface: from the host to itself.

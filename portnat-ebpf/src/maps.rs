@@ -143,6 +143,10 @@ pub(crate) static TOTALS: HashMap<u32, Total> =
 pub(crate) static FRAME_PORTS: HashMap<u32, u64> =
     HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
+/// The indices of uplinks and bridges.
+#[map]
+pub(crate) static GATES: HashMap<u32, u32> = HashMap::with_max_entries(8192, BPF_F_NO_PREALLOC);
+
 /// By the index of an uplink: its Ethernet address, in memory order, behind which are zeroes.
 #[map]
 pub(crate) static UPLINK_ADDRESSES: HashMap<u32, u64> =

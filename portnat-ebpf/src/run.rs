@@ -118,7 +118,7 @@ pub(crate) fn count(reason: u32) {
 
 /// Counts a drop and says so.
 #[inline(always)]
-fn drop_for(ctx: &TcContext, reason: u32) {
+pub(crate) fn drop_for(ctx: &TcContext, reason: u32) {
     count(reason);
     // Costs nothing unless `--trace` sets the level: the verifier removes the dead branch.
     info!(

@@ -16,8 +16,8 @@ use portnat_common::{
 use crate::counts::{NONE, add, add_to_total, count_queued};
 use crate::maps::{
     BYPASS4, BYPASS6, CLAIMS, CONTAINERS4, CONTAINERS6, EGRESS4, EGRESS6, FLOWS4, FLOWS6,
-    FRAME_PORTS, FULL, HALF_OTHER4, HALF_OTHER6, HALF_TCP4, HALF_TCP6, INSIDE, LOCAL4, LOCAL6,
-    MAPPINGS4, MAPPINGS6, OPENING4, OPENING6, OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4,
+    FRAME_PORTS, FULL, GATES, HALF_OTHER4, HALF_OTHER6, HALF_TCP4, HALF_TCP6, INSIDE, LOCAL4,
+    LOCAL6, MAPPINGS4, MAPPINGS6, OPENING4, OPENING6, OWNERS4, OWNERS6, PORTS, PROBES, PUBLISHED4,
     PUBLISHED6, QUEUE4, QUEUE6, SETTINGS, SUBNETS4, SUBNETS6, TARGETS4, TARGETS6, WITHHELD,
 };
 use crate::ranges::Ranged as _;
@@ -361,6 +361,12 @@ macro_rules! family {
             #[inline(always)]
             fn interface(&self) -> u32 {
                 self.interface
+            }
+
+            #[inline(always)]
+            fn is_gate(&self, interface: u32) -> bool {
+                // SAFETY: as for `published`.
+                unsafe { GATES.get(interface) }.is_some()
             }
 
             #[inline(always)]

@@ -66,6 +66,9 @@ pub trait Family: Copy + 'static {
     /// Whether an address is that of one host: neither unspecified nor multicast, nor reserved.
     fn is_one_host(address: Self::Address) -> bool;
 
+    /// Whether an address is that of several hosts: of multicast, or IPv4's limited broadcast.
+    fn is_of_many(address: Self::Address) -> bool;
+
     /// Reads the network header at `l3`; `None` if it is not one of this family or lies about its
     /// own or the packet's length.
     fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Self::Address>>;

@@ -1,6 +1,6 @@
 //! IPv4.
 
-use crate::address::Ip4;
+use crate::address::{Address, Ip4};
 use crate::checksum::Sum;
 use crate::packet::Packet;
 use crate::wire::{Be16, ethernet, icmp, ipv4, protocol};
@@ -62,6 +62,11 @@ impl Family for V4 {
     fn is_one_host(address: Ip4) -> bool {
         // "This" network, multicast, class E with the limited broadcast.
         address.first_octet() != 0 && address.first_octet() < 224
+    }
+
+    #[inline(always)]
+    fn is_of_many(address: Ip4) -> bool {
+        address.first_octet() & 0xf0 == 224 || address.words() == [u32::MAX]
     }
 
     #[inline(always)]

@@ -68,6 +68,11 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn is_of_many(address: Ip6) -> bool {
+        address.first_group() >= 0xff00
+    }
+
+    #[inline(always)]
     fn network<P: Packet>(packet: &P, l3: usize) -> Option<Network<Ip6>> {
         let network = Self::quoted(packet, l3)?;
         if network.end < network.l4 || network.end > packet.len() || network.src.is_mapped() {

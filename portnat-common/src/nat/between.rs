@@ -64,7 +64,7 @@ pub(super) fn leave<F: Family, T: Tables<F>>(
     };
     let mut from = tables.subnet(&network.src);
     if let Some(claimed) = from
-        && is_forged::<F, T>(tables, claimed, to)
+        && is_forged::<F, T>(tables, claimed, to, &network.src)
     {
         from = None;
     }
@@ -95,17 +95,23 @@ pub(super) fn leave<F: Family, T: Tables<F>>(
     Left::Begins
 }
 
-/// Whether a packet for a subnet that claims to be of the very same has come in by another interface: one of
-/// its own would not have left its bridge. Bridges' ports, which have no address, say nothing of where they
-/// belong; their packets are seen again at the bridge. Of an uplink without an address of the family nothing
-/// is known either.
+/// Whether a packet is not from the subnet that it claims to be from. One for the very same subnet that
+/// comes in by another interface: its own would not have left the bridge. A bridge's port says nothing of
+/// where it belongs; its packets are seen again at the bridge. And one for another subnet from an address of
+/// the host's, as which the host's netfilter has translated nothing yet where packets come in; IPv4's stack
+/// takes none of those, IPv6's does.
 #[inline(always)]
-fn is_forged<F: Family, T: Tables<F>>(tables: &T, from: &Subnet, to: &Subnet) -> bool {
+fn is_forged<F: Family, T: Tables<F>>(
+    tables: &T,
+    from: &Subnet,
+    to: &Subnet,
+    src: &F::Address,
+) -> bool {
+    if are_two(from, to) {
+        return tables.is_local(src);
+    }
     let here = tables.interface();
-    from.bridge == to.bridge
-        && from.bridge != 0
-        && from.bridge != here
-        && tables.egress_address(here).is_some()
+    from.bridge != 0 && from.bridge != here && tables.is_gate(here)
 }
 
 /// Whether a packet of this subnet has been seen before it came here: at the bridge's port, as the

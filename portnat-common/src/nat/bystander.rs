@@ -9,7 +9,7 @@ use crate::wire::{Be16, protocol};
 use super::{Hook, Sight};
 
 /// Where the destination port lies in each transport header that has one, in bytes.
-const DST_PORT: usize = 2;
+pub(super) const DST_PORT: usize = 2;
 
 /// Whether a packet passes as it is, by what its addresses and ports show at a glance: nothing is looked
 /// up but what lies in arrays, or says what an address is. Of what this says no to, the other

@@ -215,7 +215,9 @@ pub fn arrive_inside<F: Family, P: Packet, T: Tables<F>>(
     }
     // Of what a bridge's own ports send to each other nothing is learnt.
     let came_in = tables.came_in();
-    tables.egress_address(came_in)?;
+    if !tables.is_gate(came_in) {
+        return None;
+    }
     let flow = twin_of::<F, T>(tables, Table::Confirmed, &answers, twin)?;
     if !flow.way.is_known(settings.hz, tables.now())
         && is_established(answers.protocol, flow, Some(twin))

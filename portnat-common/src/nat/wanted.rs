@@ -59,14 +59,14 @@ pub(super) fn publish<F: Family, T: Tables<F>>(
 }
 
 /// Whether an outsider uses the address of a container: the bridge would take the packet for one of the
-/// container's own. Bridges' ports have no address to lend, and bridges see their own subnets.
+/// container's own. A bridge's port says nothing of where it belongs, and bridges see their own subnets.
 #[inline(always)]
 fn claims_to_be_inside<F: Family, T: Tables<F>>(tables: &T, tuple: &Tuple<F::Address>) -> bool {
     let here = tables.interface();
     tables
         .subnet(&tuple.src)
         .is_some_and(|subnet| subnet.bridge != 0 && subnet.bridge != here)
-        && tables.egress_address(here).is_some()
+        && tables.is_gate(here)
 }
 
 /// The stack forwards nothing that comes from the host itself or must stay on its link: such a packet
@@ -78,7 +78,7 @@ fn replace_both_ends<F: Family, T: Tables<F>>(
 ) -> Wanted {
     // A bridge's port has no neighbours of its own: there the bridge itself sees the packet next.
     let here = tables.interface();
-    if opening.tuple.side == Side::Ingress && tables.egress_address(here).is_none() {
+    if opening.tuple.side == Side::Ingress && !tables.is_gate(here) {
         return Wanted::No;
     }
     let Some(settings) = tables.settings() else {

@@ -1,49 +1,60 @@
 //! Senders who say that they are inside, and come from elsewhere.
 
 use portnat_common::nat::{self, Hook, Sight};
-use portnat_common::subnet::{CLOSED, MASQUERADED};
 use portnat_common::wire::tcp;
 use portnat_common::{Bytes, DropReason, V4, V6, Verdict};
 
-use crate::support::packet::Carries::{self, EchoRequest, Protocol, Tcp, Udp};
+use crate::support::packet::Carries::{EchoRequest, Protocol, Tcp, Udp};
 use crate::support::packet::packet;
 use crate::support::world::{Hosts, TestFamily, World};
 
-const NAT: u32 = MASQUERADED | CLOSED;
+const DIRECT: Verdict = Verdict::Drop(DropReason::DirectAccess);
 
-/// What a packet to a container becomes that comes in by an interface.
-fn comes_in<F: TestFamily>(interface: u32, carries: Carries, src: &str, dst: &str) -> Verdict {
-    let world = Hosts::<F>::new().with_mode(0, NAT).with_mode(1, NAT);
+/// What any packet from one address to another becomes that comes in by an interface.
+fn comes_in<F: TestFamily>(world: &Hosts<F>, interface: u32, src: &str, dst: &str) -> Verdict {
     world.interface.set(interface);
-    let mut frame = packet(carries, src, dst).frame();
-    let sight = Sight {
-        hook: Hook::In,
-        l3: 14,
-        forwarded: true,
-    };
-    nat::process::<F, _, _>(&mut Bytes(&mut frame), sight, &world)
+    let mut verdicts = Vec::new();
+    for carries in [Tcp(tcp::SYN), Udp, EchoRequest, Protocol(47)] {
+        let ports = match carries {
+            Tcp(_) | Udp => (40_000, 80),
+            _ => (0, 0),
+        };
+        let (src, dst) = (format!("{src}:{}", ports.0), format!("{dst}:{}", ports.1));
+        let mut frame = packet(carries, &src, &dst).frame();
+        let sight = Sight {
+            hook: Hook::In,
+            l3: 14,
+            forwarded: true,
+        };
+        world.number.set(0);
+        verdicts.push(nat::process::<F, _, _>(
+            &mut Bytes(&mut frame),
+            sight,
+            world,
+        ));
+    }
+    verdicts.dedup();
+    assert_eq!(verdicts.len(), 1, "{src} to {dst}: {verdicts:?}");
+    verdicts[0]
+}
+
+/// A host, and one whose uplink and second bridge have no address of the family.
+fn hosts<F: TestFamily>() -> [Hosts<F>; 2] {
+    [Hosts::new(), Hosts::new().without_egress_address()]
 }
 
 /// `gateway` is the host's own address in the container's network.
 fn nobody_is_taken_for_a_neighbour<F: TestFamily>(container: &str, neighbour: &str, gateway: &str) {
-    for carries in [Tcp(tcp::SYN), Udp, EchoRequest, Protocol(47)] {
-        let port = |address: &str, port: u16| match carries {
-            Tcp(_) | Udp => format!("{address}:{port}"),
-            _ => format!("{address}:0"),
-        };
-        let to = port(container, 80);
+    for world in hosts::<F>() {
         for sender in [neighbour, gateway] {
-            let come = |interface| comes_in::<F>(interface, carries, &port(sender, 40_000), &to);
             for elsewhere in [World::UPLINK, World::OTHER_BRIDGE] {
-                assert_eq!(
-                    come(elsewhere),
-                    Verdict::Drop(DropReason::DirectAccess),
-                    "{sender} by {elsewhere}: {carries:?}"
-                );
+                let verdict = comes_in(&world, elsewhere, sender, container);
+                assert_eq!(verdict, DIRECT, "{sender} by {elsewhere}");
             }
             // Those are where neighbours are.
             for own in [World::BRIDGE, World::PORT] {
-                assert_eq!(come(own), Verdict::Pass, "{sender} by {own}: {carries:?}");
+                let verdict = comes_in(&world, own, sender, container);
+                assert_eq!(verdict, Verdict::Pass, "{sender} by {own}");
             }
         }
     }
@@ -53,4 +64,26 @@ fn nobody_is_taken_for_a_neighbour<F: TestFamily>(container: &str, neighbour: &s
 fn nobody_outside_or_on_another_bridge_is_taken_for_a_neighbour() {
     nobody_is_taken_for_a_neighbour::<V4>("172.17.0.2", "172.17.0.3", "172.17.0.1");
     nobody_is_taken_for_a_neighbour::<V6>("[fd00:17::2]", "[fd00:17::3]", "[fd00:17::1]");
+}
+
+/// Where packets come in the host has not translated any yet.
+fn nobody_is_taken_for_the_host<F: TestFamily>(container: &str, neighbour: &str, gateway: &str) {
+    for world in hosts::<F>() {
+        for interface in [World::UPLINK, World::BRIDGE, World::PORT] {
+            let verdict = comes_in(&world, interface, gateway, container);
+            assert_eq!(verdict, DIRECT, "by {interface}");
+        }
+        // Who is no more than a container of another network is judged where it comes out.
+        assert_eq!(
+            comes_in(&world, World::PORT, neighbour, container),
+            Verdict::Pass
+        );
+        assert_ne!(world.number.get(), 0);
+    }
+}
+
+#[test]
+fn nobody_on_another_bridge_is_taken_for_the_host() {
+    nobody_is_taken_for_the_host::<V4>("172.18.0.2", "172.17.0.3", "172.17.0.1");
+    nobody_is_taken_for_the_host::<V6>("[fd00:18::2]", "[fd00:17::3]", "[fd00:17::1]");
 }

@@ -168,13 +168,21 @@ fn the_host_reaches_published_ports_by_its_own_addresses() {
 
 #[test]
 fn a_client_with_an_address_of_its_link() {
-    let world = web6();
+    asks_with_an_address_of_its_link(&web6());
+}
+
+#[test]
+fn such_a_client_needs_no_other_address_of_the_uplinks() {
+    asks_with_an_address_of_its_link(&web6().without_egress_address());
+}
+
+fn asks_with_an_address_of_its_link(world: &World6) {
     for carries in [
         (Tcp(SYN), Tcp(SYN_ACK)),
         (Tcp(ACK), Tcp(ACK)),
         (Tcp(ACK), Tcp(ACK)),
     ] {
-        there_and_back::<V6>(&world, (Hook::In, World::UPLINK), carries, &LINK_LOCAL);
+        there_and_back::<V6>(world, (Hook::In, World::UPLINK), carries, &LINK_LOCAL);
     }
     assert_eq!(
         world.records_in(Table::Confirmed).len(),
@@ -183,9 +191,9 @@ fn a_client_with_an_address_of_its_link() {
     );
     // At a bridge's port, which has no neighbours, it waits for the bridge.
     let asked = packet(Tcp(SYN), "[fe80::9]:1", LINK_LOCAL.host);
-    assert_eq!(run(&world, Hook::In, PORT, &asked).0, Verdict::Pass);
+    assert_eq!(run(world, Hook::In, PORT, &asked).0, Verdict::Pass);
     there_and_back::<V6>(
-        &world,
+        world,
         (Hook::In, World::BRIDGE),
         (Udp, Udp),
         &Ends {

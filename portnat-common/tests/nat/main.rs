@@ -16,6 +16,7 @@ mod fragments;
 mod hairpin;
 mod half_open;
 mod interleavings;
+mod internal;
 mod limits;
 mod local;
 mod mappings;

@@ -17,6 +17,9 @@ pub struct Status {
     pub uplinks: Vec<String>,
     /// The names of those that containers are behind.
     pub bridges: Vec<String>,
+    /// The names of the bridges of networks that lead nowhere.
+    #[serde(default)]
+    pub internal: Vec<String>,
     /// Whether IPv6 packets are to be forwarded.
     pub ipv6: bool,
     /// The programs that it has attached to TC's hooks.
@@ -72,7 +75,7 @@ mod tests {
         assert_eq!(
             json,
             r#"{"version":"0.1.0","pid":7,"namespace":"netns-1","persist":false,"#.to_owned()
-                + r#""uplinks":["eth0"],"bridges":[],"ipv6":false,"attached":[{"interface":"eth0","#
+                + r#""uplinks":["eth0"],"bridges":[],"internal":[],"ipv6":false,"attached":[{"interface":"eth0","#
                 + r#""index":2,"hook":"in","program":"nat_in"}],"fast_path":false,"xdp":"off","#
                 + r#""frame_ports":[],"complaints":[],"helper_gone":false}"#
         );

@@ -77,6 +77,7 @@ impl Daemon {
             complaints.extend(set.err().map(|error| error.to_string()));
         }
         complaints.extend(self.intent.missing_egress(&host));
+        complaints.extend(self.intent.out_of_reach(&host));
         complaints.extend(self.keep_ports_apart(&host).await);
         complaints.extend(self.decide_fast()?);
         let attached = self.datapath.apply(&desired)?;

@@ -32,6 +32,7 @@ impl Daemon {
             persist: self.persist,
             uplinks: of_role(&interfaces, Role::Uplink),
             bridges: of_role(&interfaces, Role::Bridge),
+            internal: of_role(&interfaces, Role::Internal),
             ipv6,
             attached: self
                 .datapath

@@ -61,6 +61,8 @@ impl Hook {
         let ethernet = interface.layer == LinkLayer::Ethernet;
         match (self, interface.role) {
             (Hook::Ingress, Role::Loopback) => None,
+            (Hook::Ingress, Role::Internal) => Some("internal_in"),
+            (Hook::Egress, Role::Internal) => Some("internal_out"),
             (Hook::Ingress, Role::Port) if interface.fast => Some("port_in"),
             (Hook::Egress, Role::Port) if interface.fast => Some("port_out"),
             (Hook::Ingress, _) if ethernet => Some("nat_in"),

@@ -213,6 +213,7 @@ impl Left {
             withheld: words("WITHHELD", open)?,
             inside: words("INSIDE", open)?,
             limits: entries("LIMITS", open)?,
+            gates: entries("GATES", open)?,
         };
         let counted = entries::<u32, Total>("TOTALS", open)?;
         let counted = counted.into_keys().max().unwrap_or(0);

@@ -12,6 +12,9 @@ const NO_LINK_LAYER: [&str; 2] = ["nat_in_l3", "uplink_out_l3"];
 /// Those for bridges' ports, where packets can go past the host's stack.
 const FAST: [&str; 2] = ["port_in", "port_out"];
 
+/// Those for the bridges of networks that lead nowhere.
+const INTERNAL: [&str; 2] = ["internal_in", "internal_out"];
+
 impl Datapath {
     /// Loads now what else would be loaded when there is an interface for it: from then on nothing that is
     /// attached has to be loaded before.
@@ -33,7 +36,7 @@ impl Datapath {
     /// As [`Datapath::load_rest`].
     pub fn load_for_containers(&mut self) -> Result<(), DatapathError> {
         let fast = FAST.into_iter().filter(|_| Self::can_be_fast());
-        for name in LOOPBACK.into_iter().chain(fast) {
+        for name in LOOPBACK.into_iter().chain(INTERNAL).chain(fast) {
             self.ensure_loaded(name)?;
         }
         Ok(())

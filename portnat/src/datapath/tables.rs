@@ -25,6 +25,7 @@ pub(super) struct Applied {
     pub(super) withheld: Bits,
     pub(super) inside: Bits,
     pub(super) limits: BTreeMap<u32, Limit>,
+    pub(super) gates: BTreeMap<u32, u32>,
 }
 
 /// Words of a bitmap, see [`bitmap_positions`] and [`octet_positions`].
@@ -96,10 +97,12 @@ impl Datapath {
         let (v4, v6) = (Wanted::of(&desired.v4), Wanted::of(&desired.v6));
         let limits = self.limits(desired);
         self.add_hash("LIMITS", &mut applied.limits, &limits)?;
+        self.add_hash("GATES", &mut applied.gates, &desired.gates)?;
         self.add(&V4, &mut applied.v4, &v4)?;
         self.add(&V6, &mut applied.v6, &v6)?;
         self.prune(&V4, &mut applied.v4, &v4)?;
         self.prune(&V6, &mut applied.v6, &v6)?;
+        self.prune_hash("GATES", &mut applied.gates, &desired.gates)?;
         self.prune_hash("LIMITS", &mut applied.limits, &limits)
     }
 

@@ -77,6 +77,9 @@ pub enum Role {
     Bridge,
     /// It leads from a bridge to a container.
     Port,
+    /// The bridge of a network that leads nowhere: nothing is translated there, and nobody but the host
+    /// comes in or out.
+    Internal,
     /// It leads from the host to itself.
     Loopback,
 }
@@ -107,6 +110,8 @@ pub struct Desired {
     pub v6: Tables<Ip6>,
     /// By the ids of published ports, how many connections each source may open.
     pub limits: BTreeMap<u32, RateLimit>,
+    /// The indices of uplinks and bridges, each with a 1 for the datapath.
+    pub gates: BTreeMap<u32, u32>,
     /// By interface index, where programs are attached.
     pub interfaces: BTreeMap<u32, Interface>,
     /// The name of the loopback interface, if the host itself is to reach published ports by it.
@@ -228,10 +233,15 @@ impl Intent {
         let inside: BTreeSet<u32> = bridges.iter().map(|link| link.index).collect();
         let mut uplinks = named_or(snapshot, &self.uplinks, Snapshot::default_uplinks);
         uplinks.retain(|link| !inside.contains(&link.index));
-        let ports = snapshot
-            .links
-            .iter()
-            .filter(|link| link.master.is_some_and(|master| inside.contains(&master)));
+        let subnets = self.subnets(&bridges);
+        let (internal, bridges): (Vec<_>, Vec<_>) = bridges
+            .into_iter()
+            .partition(|link| is_internal(&subnets, link));
+        let translated: BTreeSet<u32> = bridges.iter().map(|link| link.index).collect();
+        let ports = snapshot.links.iter().filter(|link| {
+            link.master
+                .is_some_and(|master| translated.contains(&master))
+        });
         let loopback = snapshot.links.iter().find(|link| link.loopback);
         let loopback = loopback.filter(|_| !self.published.is_empty());
         // What waits at the bridge for its turn must not be overtaken either.
@@ -253,9 +263,11 @@ impl Intent {
         let through = || uplinks.iter().chain(&bridges).copied();
         let mut desired = Desired {
             forwarding: through().map(|link| link.name.clone()).collect(),
+            gates: through().map(|link| (link.index, 1)).collect(),
             interfaces: ports
                 .map(attach(Role::Port))
                 .chain(bridges.iter().copied().map(attach(Role::Bridge)))
+                .chain(internal.iter().copied().map(attach(Role::Internal)))
                 .chain(uplinks.iter().copied().map(attach(Role::Uplink)))
                 .chain(loopback.map(attach(Role::Loopback)))
                 .collect(),
@@ -263,7 +275,6 @@ impl Intent {
             loopback: loopback.map(|link| link.name.clone()),
             ..Desired::default()
         };
-        let subnets = self.subnets(&bridges);
         for port in &self.published {
             if is_routed(&subnets, port.target.ip()) {
                 desired.open(port);
@@ -303,9 +314,23 @@ impl Intent {
 
 /// Whether a target is behind a bridge of mode `routed`.
 fn is_routed(subnets: &BTreeMap<IpNet, Subnet>, target: IpAddr) -> bool {
+    around(subnets, target).is_some_and(Subnet::is_routed)
+}
+
+/// The subnet that a target is in.
+fn around(subnets: &BTreeMap<IpNet, Subnet>, target: IpAddr) -> Option<&Subnet> {
     let around = subnets.iter().filter(|(net, _)| net.contains(&target));
     let closest = around.max_by_key(|(net, _)| net.prefix_len());
-    closest.is_some_and(|(_, subnet)| subnet.is_routed())
+    closest.map(|(_, subnet)| subnet)
+}
+
+/// Whether all that is behind a bridge leads nowhere.
+fn is_internal(subnets: &BTreeMap<IpNet, Subnet>, link: &Link) -> bool {
+    let mut behind = subnets
+        .values()
+        .filter(|subnet| subnet.bridge == link.index)
+        .peekable();
+    link.kind == LinkKind::Bridge && behind.peek().is_some() && behind.all(Subnet::is_internal)
 }
 
 impl Interface {

@@ -9,6 +9,7 @@ mod bypass;
 mod fast;
 mod fixtures;
 mod fragments;
+mod internal;
 mod lending;
 mod model;
 mod ranges;
@@ -110,6 +111,9 @@ impl Host {
             };
             desired.v4.subnets.insert(prefix.into(), subnet);
         }
+        desired.gates = [INTERFACE, ELSEWHERE, World::BRIDGE]
+            .map(|index| (index, 1))
+            .into();
         desired.v4.egress.insert(INTERFACE, World::HOST.into());
         for address in V6::OWN {
             desired.v6.local.insert(V6::address(address), 1);

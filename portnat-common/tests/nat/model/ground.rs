@@ -171,8 +171,13 @@ impl Ground {
     pub(crate) fn leave(&self, said: &Said) -> Verdict {
         let Pair { src, dst } = said.pair;
         let (from, to) = (bridge(src.ip()), bridge(dst.ip()));
-        // A neighbour would not have come by the uplink.
-        let is_outside = from.is_none() || said.from_uplink && from == to;
+        // A neighbour would not have come by the uplink, and the host says nothing to its other networks
+        // that would come in.
+        let is_lie = match from == to {
+            true => said.from_uplink,
+            false => self.owns(src.ip()),
+        };
+        let is_outside = from.is_none() || is_lie;
         if to.is_some() && is_outside && !self.owns(dst.ip()) {
             Verdict::Drop(DropReason::DirectAccess)
         } else {

@@ -216,6 +216,10 @@ impl Tables<V4> for Racing<'_> {
         self.world().interface()
     }
 
+    fn is_gate(&self, interface: u32) -> bool {
+        self.world().is_gate(interface)
+    }
+
     fn egress_address(&self, interface: u32) -> Option<Ip4> {
         self.world().egress_address(interface)
     }

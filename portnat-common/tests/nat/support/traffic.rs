@@ -198,7 +198,7 @@ fn ends() -> BoxedStrategy<Ends> {
     let inside_port = prop::sample::select(ports);
     let own = prop::sample::select(vec![Host, Host, Host, Gateway, Loopback]);
     let anybody = prop::sample::select(vec![
-        Client, Remote, Web, Dns, Neighbour, Elsewhere, Loopback,
+        Client, Remote, Web, Dns, Neighbour, Gateway, Elsewhere, Loopback,
     ]);
     let inside = (inside, inside_port.clone());
     let anybody = || anybody.clone();

@@ -103,8 +103,13 @@ pub(super) fn answers(facts: &Facts) -> Vec<Finding> {
             let status = &answers.status;
             let uplinks: Vec<_> = status.uplinks.iter().map(String::as_str).collect();
             let bridges: Vec<_> = status.bridges.iter().map(String::as_str).collect();
+            let internal: Vec<_> = status.internal.iter().map(String::as_str).collect();
+            let internal = match internal.is_empty() {
+                true => String::new(),
+                false => format!("; internal: {}", list(&internal)),
+            };
             let mut findings = vec![Finding::ok(format!(
-                "portnat {} (pid {}) publishes {}; uplinks: {}; bridges: {}",
+                "portnat {} (pid {}) publishes {}; uplinks: {}; bridges: {}{internal}",
                 status.version,
                 status.pid,
                 number(answers.report.ports.len(), "port"),

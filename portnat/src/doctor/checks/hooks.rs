@@ -6,13 +6,15 @@ use crate::doctor::facts::HookFacts;
 use crate::doctor::{Facts, Finding, Severity};
 
 /// What the names of the programs begin with that portnat has at TC's hooks.
-const OURS: [&str; 6] = [
+const OURS: [&str; 8] = [
     "nat_in",
     "uplink_out",
     "bridge_out",
     "port_in",
     "port_out",
     "local_out",
+    "internal_in",
+    "internal_out",
 ];
 
 pub(super) fn stand(facts: &Facts) -> Vec<Finding> {

@@ -9,12 +9,14 @@
 //! - [`migrate`]: from Docker's own rules to portnat, and back.
 //! - [`names`]: containers that are told by their names.
 //! - [`between`]: from one network to another.
+//! - [`internal`]: networks that lead nowhere.
 //! - [`restarts`]: of containers, of Docker and of portnat; [`orders`]: in every order.
 
 mod access;
 mod between;
 mod experiment;
 mod ground;
+mod internal;
 mod migrate;
 mod names;
 mod orders;

@@ -6,11 +6,13 @@ use super::place::kill;
 use super::{Scene, persist};
 
 /// What any host could need.
-const ALWAYS: [&str; 10] = [
+const ALWAYS: [&str; 12] = [
     "nat_in",
     "uplink_out",
     "bridge_out",
     "local_out",
+    "internal_in",
+    "internal_out",
     "nat_in_l3",
     "uplink_out_l3",
     "clock",

@@ -229,6 +229,13 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         self.interface.get()
     }
 
+    fn is_gate(&self, interface: u32) -> bool {
+        matches!(
+            interface,
+            World::UPLINK | World::BRIDGE | World::OTHER_BRIDGE
+        )
+    }
+
     fn egress_address(&self, interface: u32) -> Option<F::Address> {
         match interface {
             World::BRIDGE => Some(F::address(F::OWN[1])),
