@@ -77,22 +77,31 @@ impl Scene {
         scene
     }
 
-    /// What the config file says now.
-    fn write_config(&self) {
+    /// What is to be published, in order.
+    fn wanted(&self) -> Vec<String> {
         let steady = &self.lab.containers[0];
         let (v4, v6) = (steady.address, steady.address_v6);
         let mut specs = vec![
-            format!("0.0.0.0:8080:80@{v4}"),
-            format!("[::]:8080:80@{v6}"),
-            format!("0.0.0.0:5353:53/udp@{v4}"),
-            format!("0.0.0.0:5354:53/udp@172.17.0.{}", self.moved_to),
+            format!("0.0.0.0:8080:80@{v4}/tcp"),
+            format!("[::]:8080:80@{v6}/tcp"),
+            format!("0.0.0.0:5353:53@{v4}/udp"),
+            format!("0.0.0.0:5354:53@172.17.0.{}/udp", self.moved_to),
         ];
-        specs.extend(
-            self.extra
-                .iter()
-                .map(|port| format!("0.0.0.0:{port}:80@{v4}")),
-        );
-        let text = format!("publish = {specs:?}\n");
+        let extra = self.extra.iter();
+        specs.extend(extra.map(|port| format!("0.0.0.0:{port}:80@{v4}/tcp")));
+        specs.sort_unstable();
+        specs
+    }
+
+    /// Has the config file say that.
+    fn write_config(&self) {
+        // It says the protocol behind the ports.
+        let specs = self.wanted().into_iter().map(|spec| {
+            let (spec, protocol) = spec.split_once('/').expect("a protocol");
+            let (ports, target) = spec.split_once('@').expect("a target");
+            format!("{ports}/{protocol}@{target}")
+        });
+        let text = format!("publish = {:?}\n", specs.collect::<Vec<_>>());
         fs::write(self.place.file(), text).expect("written");
     }
 
@@ -104,22 +113,24 @@ impl Scene {
         self.place.run(&self.lab, &arguments)
     }
 
-    /// What is published: the host's ports, in order.
-    fn published(&self) -> Vec<u64> {
+    /// What is published, in order.
+    fn published(&self) -> Vec<String> {
         let report = self.place.told(&["ls", "--json"]);
         let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+        let text = |port: &serde_json::Value, name| port[name].as_str().expect(name).to_owned();
+        let number = |port: &serde_json::Value, name| port[name].as_u64().expect(name);
         let ports = report["ports"].as_array().expect("an array").iter();
         let mut ports: Vec<_> = ports
-            .map(|port| port["port"].as_u64().expect("a number"))
+            .map(|port| {
+                let address = match text(port, "address") {
+                    v6 if v6.contains(':') => format!("[{v6}]"),
+                    v4 => v4,
+                };
+                let (host, inside) = (number(port, "port"), number(port, "target_port"));
+                let (target, protocol) = (text(port, "target"), text(port, "protocol"));
+                format!("{address}:{host}:{inside}@{target}/{protocol}")
+            })
             .collect();
-        ports.sort_unstable();
-        ports
-    }
-
-    /// What the file says of that.
-    fn wanted(&self) -> Vec<u64> {
-        let mut ports = vec![5353, 5354, 8080, 8080];
-        ports.extend(self.extra.iter().map(|port| u64::from(*port)));
         ports.sort_unstable();
         ports
     }
