@@ -94,10 +94,13 @@ drop_reasons! {
     Denied = 17, "denied";
     /// Who asks for a published port has opened as many flows as a source may for now.
     Limited = 18, "limited";
-    /// A container asked for one of another bridge by that one's own address.
+    /// A container asked for one of another bridge by that one's own address; or somebody wanted to get out of
+    /// an internal network, or into one.
     Isolated = 19, "isolated";
     /// It came in from elsewhere and asks for a published port at one of the host's loopback addresses.
     Loopback = 20, "loopback";
+    /// It has several tags of VLAN 0, which would hide from us what the host makes of it.
+    Disguised = 21, "disguised";
 }
 
 impl DropReason {

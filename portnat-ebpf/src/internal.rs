@@ -3,10 +3,10 @@
 use aya_ebpf::bindings::TC_ACT_SHOT;
 use aya_ebpf::programs::TcContext;
 use portnat_common::nat::{enter_internal, leave_internal};
-use portnat_common::{Family, Tables, V4, V6, Verdict};
+use portnat_common::{DropReason, Family, Tables, V4, V6, Verdict};
 
 use crate::ETHERNET;
-use crate::run::{NEXT, drop_for, ethertype};
+use crate::run::{NEXT, drop_for, ethertype, is_disguised};
 use crate::skb::Skb;
 use crate::tables::{Mapped, Maps};
 
@@ -16,6 +16,7 @@ pub(crate) fn leave(ctx: &TcContext) -> i32 {
     match ethertype(ctx) {
         Some(V4::ETHERTYPE) => leave_as::<V4>(ctx),
         Some(V6::ETHERTYPE) => leave_as::<V6>(ctx),
+        _ if is_disguised(ctx) => become_of(ctx, Verdict::Drop(DropReason::Disguised)),
         _ => NEXT,
     }
 }

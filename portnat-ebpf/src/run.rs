@@ -31,7 +31,7 @@ pub(crate) fn run<At: Place>(ctx: &TcContext) -> i32 {
     let done = match ethertype(ctx) {
         Some(V4::ETHERTYPE) => process::<V4, At>(ctx),
         Some(V6::ETHERTYPE) => process::<V6, At>(ctx),
-        _ => return NEXT,
+        _ => return of_no_family::<At>(ctx),
     };
     match done.0 as u32 {
         // SAFETY: the helper has no requirements.
@@ -233,6 +233,32 @@ pub(crate) fn ethertype(ctx: &TcContext) -> Option<u16> {
     let skb = metadata(ctx);
     let ours = skb.vlan_present == 0 || skb.vlan_tci & 0x0fff == 0;
     ours.then_some(u16::from_be(skb.protocol as u16))
+}
+
+/// What is neither IPv4 nor IPv6 to us is not ours, but for what would be by the time that the stack has it.
+#[inline(always)]
+fn of_no_family<At: Place>(ctx: &TcContext) -> i32 {
+    if At::HOOK == Hook::In && At::L3 != 0 && is_disguised(ctx) {
+        drop_for(ctx, DropReason::Disguised as u32);
+        return TC_ACT_SHOT;
+    }
+    NEXT
+}
+
+/// Whether a packet has two tags of VLAN 0 or more. The stack takes one after the other off behind us, and
+/// gives what is below to the interface itself (`__netif_receive_skb_core`). Nobody sends such packets who
+/// does not want to get past somebody.
+#[inline(always)]
+pub(crate) fn is_disguised(ctx: &TcContext) -> bool {
+    const TAGS: [u16; 2] = [0x8100, 0x88a8];
+    let skb = metadata(ctx);
+    let protocol = u16::from_be(skb.protocol as u16);
+    if skb.vlan_present == 0 || skb.vlan_tci & 0x0fff != 0 || !TAGS.contains(&protocol) {
+        return false;
+    }
+    // The inner one lies where an untagged packet's network header does.
+    let inner: Option<[u8; 2]> = Skb::plain(ctx).read(ethernet::HEADER_LEN);
+    inner.is_none_or(|tag| u16::from_be_bytes(tag) & 0x0fff == 0)
 }
 
 /// What the kernel knows of the packet.

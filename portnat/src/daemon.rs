@@ -211,7 +211,7 @@ impl Daemon {
         }
         commands::restore(&mut ledger, kept, &holder.source()?, &config, &host);
         let mut docker = match &config.docker {
-            Some(socket) => Some(Docker::begin(socket).await),
+            Some(socket) => Some(Docker::begin(socket, adoption.networks(&host)).await),
             None => None,
         };
         if let Some(docker) = &mut docker {

@@ -15,7 +15,8 @@ use super::{Hook, find_published};
 const ISOLATED: Verdict = Verdict::Drop(DropReason::Isolated);
 
 /// Judges what comes up to the host's stack from such a network's bridge: it passes if the stack will
-/// not forward it, and if it asks for no published port, which leads to another network.
+/// not forward it, if it asks for no published port, which leads to another network, and if the host's
+/// answer comes back here.
 ///
 /// What it is sent to is judged before the host's own netfilter translates that. Multicast passes: the host
 /// listens to some, and forwards none of its own accord.
@@ -34,11 +35,14 @@ pub fn leave_internal<F: Family, P: Packet, T: Tables<F>>(
         return Verdict::Pass;
     }
     if !tables.is_local(&dst) {
-        let stays = |bridge| bridge == tables.interface();
-        return match tables.subnet(&dst) {
-            Some(subnet) if stays(subnet.bridge) => Verdict::Pass,
-            _ => ISOLATED,
+        return if is_behind::<F, T>(tables, &dst) {
+            Verdict::Pass
+        } else {
+            ISOLATED
         };
+    }
+    if !is_behind::<F, T>(tables, &network.src) && !F::is_link_local(network.src) {
+        return ISOLATED;
     }
     let has_ports = matches!(
         network.protocol,
@@ -63,6 +67,15 @@ pub fn leave_internal<F: Family, P: Packet, T: Tables<F>>(
     match find_published::<F, T>(tables, Hook::In, &tuple) {
         Some(_) => ISOLATED,
         None => Verdict::Pass,
+    }
+}
+
+/// Whether an address is of a subnet behind this very bridge.
+#[inline(always)]
+fn is_behind<F: Family, T: Tables<F>>(tables: &T, address: &F::Address) -> bool {
+    match tables.subnet(address) {
+        Some(subnet) => subnet.bridge == tables.interface(),
+        None => false,
     }
 }
 

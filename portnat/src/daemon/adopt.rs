@@ -8,8 +8,8 @@ use tracing::{info, warn};
 
 use super::{Config, Daemon};
 use crate::datapath::{Adopted, Datapath, DatapathError, Keep, LeftPort, LoadOptions, Pins};
-use crate::model::PublishedPort;
-use crate::net::{NetError, Sysctls, namespace_name};
+use crate::model::{Managed, PublishedPort};
+use crate::net::{NetError, Snapshot, Sysctls, namespace_name};
 use crate::spec::Protocol;
 
 /// What is left of a portnat before this one.
@@ -65,6 +65,16 @@ impl Adoption {
             })
         });
         ports.collect()
+    }
+
+    /// What it knew of networks that somebody else has made, until he says it himself.
+    pub(super) fn networks(&self, host: &Snapshot) -> Managed {
+        let subnets = self.keep.iter().flat_map(Keep::subnets);
+        let named = subnets.filter_map(|(net, subnet)| {
+            let bridge = host.link_by_index(subnet.bridge)?;
+            Some((net, bridge.name.clone(), subnet.flags))
+        });
+        Managed::left(named)
     }
 
     /// Whether there were prefixes that were not masqueraded to.

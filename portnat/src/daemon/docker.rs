@@ -19,8 +19,8 @@ use super::change::say;
 use super::ports::PortHolder;
 use crate::docker::{Named, Wanted};
 use crate::model::{
-    Admission, AdmissionError, AdmissionRules, Change, Intent, Ledger, Origin, Publication,
-    PublishedPort,
+    Admission, AdmissionError, AdmissionRules, Change, Intent, Ledger, Managed, Origin,
+    Publication, PublishedPort,
 };
 use crate::net::{NetError, Snapshot, has_ipv6, snapshot};
 use crate::spec::PublishSpec;
@@ -49,12 +49,17 @@ pub(super) struct Settled {
 }
 
 impl Docker {
-    /// Begins to follow the Docker at this socket, and waits for its first answer.
-    pub(super) async fn begin(socket: &Path) -> Self {
+    /// Begins to follow the Docker at this socket, and waits for its first answer. Until then its networks
+    /// are what is `left` of them.
+    pub(super) async fn begin(socket: &Path, left: Managed) -> Self {
         let mut docker = Docker {
             news: feed::follow(socket.to_owned()),
             wanted: Wanted::default(),
             refused: Vec::new(),
+        };
+        docker.wanted.managed = Managed {
+            awaits: true,
+            ..left
         };
         match timeout(AT_THE_START, docker.news.recv()).await {
             Ok(Some(news)) => docker.hear(news),
@@ -71,7 +76,10 @@ impl Docker {
 
     fn hear(&mut self, news: News) {
         match news {
-            News::Observed(observed) => self.wanted = Wanted::of(&observed, has_ipv6()),
+            News::Observed(observed) => {
+                self.wanted = Wanted::of(&observed, has_ipv6());
+                self.wanted.managed.awaits = true;
+            }
             News::Gone => {}
         }
     }

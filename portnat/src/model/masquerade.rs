@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use portnat_common::Subnet;
-use portnat_common::subnet::{ALONE, BYPASSES, masqueraded_as};
+use portnat_common::subnet::{ALONE, BYPASSES, CLOSED, masqueraded_as};
 
 use super::{Desired, Intent, NetworkMode};
 use crate::net::{Link, LinkKind, NetError, Snapshot};
@@ -166,7 +166,13 @@ impl Intent {
             true => NetworkMode::Nat.flags(),
             false => 0,
         };
-        let default = |net: &IpNet| managed(net).unwrap_or_else(|| unsaid(net));
+        let internal = bridges.iter().filter(|link| self.is_internal(link));
+        let internal: Vec<_> = internal.map(|link| link.index).collect();
+        // An address that somebody has given such a bridge besides makes nothing else of it.
+        let default = |net: &IpNet, bridge: u32| match internal.contains(&bridge) {
+            true => CLOSED,
+            false => managed(net).unwrap_or_else(|| unsaid(net)),
+        };
         let mode = |bridge: u32| {
             let name = &bridges.iter().find(|link| link.index == bridge)?.name;
             let network = self.networks.iter().find(|it| it.bridge == *name)?;
@@ -190,7 +196,7 @@ impl Intent {
         };
         let subnet = |net: &IpNet, bridge| Subnet {
             bridge,
-            flags: mode(bridge).unwrap_or_else(|| default(net)) | alone(bridge),
+            flags: mode(bridge).unwrap_or_else(|| default(net, bridge)) | alone(bridge),
         };
         let mut subnets: BTreeMap<_, _> = behind
             .iter()
@@ -211,11 +217,14 @@ impl Intent {
                 bridge,
                 flags: flags(bridge),
             };
-            subnets.insert(net, subnet);
+            // Who leads nowhere is not meant.
+            if !subnets.get(&net).is_some_and(Subnet::is_internal) {
+                subnets.insert(net, subnet);
+            }
             // A bridge inside the prefix is masqueraded too, though its own subnet is the more
             // specific one.
             for (inner, subnet) in &mut subnets {
-                if net.contains(inner) {
+                if net.contains(inner) && !subnet.is_internal() {
                     subnet.flags = flags(subnet.bridge);
                 }
             }

@@ -234,9 +234,8 @@ impl Intent {
         let mut uplinks = named_or(snapshot, &self.uplinks, Snapshot::default_uplinks);
         uplinks.retain(|link| !inside.contains(&link.index));
         let subnets = self.subnets(&bridges);
-        let (internal, bridges): (Vec<_>, Vec<_>) = bridges
-            .into_iter()
-            .partition(|link| is_internal(&subnets, link));
+        let (internal, bridges): (Vec<_>, Vec<_>) =
+            bridges.into_iter().partition(|link| self.is_internal(link));
         let translated: BTreeSet<u32> = bridges.iter().map(|link| link.index).collect();
         let ports = snapshot.links.iter().filter(|link| {
             link.master
@@ -322,15 +321,6 @@ fn around(subnets: &BTreeMap<IpNet, Subnet>, target: IpAddr) -> Option<&Subnet> 
     let around = subnets.iter().filter(|(net, _)| net.contains(&target));
     let closest = around.max_by_key(|(net, _)| net.prefix_len());
     closest.map(|(_, subnet)| subnet)
-}
-
-/// Whether all that is behind a bridge leads nowhere.
-fn is_internal(subnets: &BTreeMap<IpNet, Subnet>, link: &Link) -> bool {
-    let mut behind = subnets
-        .values()
-        .filter(|subnet| subnet.bridge == link.index)
-        .peekable();
-    link.kind == LinkKind::Bridge && behind.peek().is_some() && behind.all(Subnet::is_internal)
 }
 
 impl Interface {

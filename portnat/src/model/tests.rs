@@ -9,7 +9,7 @@ use super::*;
 use crate::net::LinkKind;
 use crate::spec::{Ports, Protocol};
 
-fn host() -> Snapshot {
+pub(super) fn host() -> Snapshot {
     Snapshot {
         links: vec![
             Link::made(2, "eth0", LinkKind::Device, &["192.0.2.1/24"]),
@@ -28,7 +28,7 @@ fn uplinks(desired: &Desired) -> Vec<&str> {
         .collect()
 }
 
-fn masqueraded(desired: &Desired) -> Vec<String> {
+pub(super) fn masqueraded(desired: &Desired) -> Vec<String> {
     let mut subnets: Vec<_> = desired.v4.subnets.iter().collect();
     subnets.retain(|(_, subnet)| subnet.is_masqueraded());
     let net = |net: &Prefix<Ip4>| format!("{}/{}", Ipv4Addr::from(net.network), net.length);
@@ -68,82 +68,6 @@ fn a_docker_host_needs_no_options() {
     );
     assert_eq!(desired.forwarding.len(), 3);
     assert_eq!(desired.v4.local.len(), 3);
-}
-
-/// A network that leads nowhere, of whose subnets all do.
-#[test]
-fn nothing_is_translated_or_forwarded_at_the_bridge_of_an_internal_network() {
-    let mut host = host();
-    let mut veth = Link::made(7, "veth1", LinkKind::Veth, &[]);
-    veth.master = Some(4);
-    host.links.push(veth);
-    let with = |flags: [u32; 2]| {
-        let subnet = |net: &str, flags| {
-            let bridge = "br-1".to_owned();
-            (
-                net.parse().expect("a prefix"),
-                ManagedSubnet { bridge, flags },
-            )
-        };
-        let subnets = [
-            subnet("172.18.0.0/16", flags[0]),
-            subnet("fd00:18::/64", flags[1]),
-        ];
-        let managed = Managed {
-            subnets: subnets.into(),
-            ..Managed::default()
-        };
-        Intent {
-            managed,
-            ..Intent::default()
-        }
-    };
-    let intent = with([CLOSED; 2]);
-    let desired = intent.desired(&host);
-    assert_eq!(desired.interfaces[&4].role, Role::Internal);
-    assert!(!desired.interfaces.contains_key(&7), "nor at its ports");
-    assert!(!desired.forwarding.contains("br-1"));
-    assert_eq!(desired.gates.into_keys().collect::<Vec<_>>(), [2, 3]);
-    // Its own addresses are the host's all the same.
-    assert_eq!(desired.v4.local.len(), 3);
-
-    let half = with([CLOSED, ROUTED]).desired(&host);
-    assert_eq!(half.interfaces[&4].role, Role::Bridge);
-    assert!(half.interfaces.contains_key(&7));
-    assert_eq!(half.gates.into_keys().collect::<Vec<_>>(), [2, 3, 4]);
-}
-
-#[test]
-fn who_publishes_into_an_internal_network_is_told() {
-    let bridge = "br-1".to_owned();
-    let inner = ManagedSubnet {
-        bridge,
-        flags: CLOSED,
-    };
-    let net = "172.18.0.0/16".parse().expect("a prefix");
-    let port = |id, number, target: &str| PublishedPort {
-        id,
-        address: Ipv4Addr::UNSPECIFIED.into(),
-        ports: Ports::from(std::num::NonZeroU16::new(number).expect("not 0")),
-        protocol: Protocol::Tcp,
-        target: target.parse().expect("an address and a port"),
-    };
-    let intent = Intent {
-        managed: Managed {
-            subnets: [(net, inner)].into(),
-            ..Managed::default()
-        },
-        published: vec![
-            port(1, 8080, "172.17.0.2:80"),
-            port(2, 8081, "172.18.0.2:80"),
-        ],
-        ..Intent::default()
-    };
-    let said: Vec<_> = intent.out_of_reach(&host()).collect();
-    assert_eq!(
-        said,
-        ["nobody comes by 0.0.0.0:8081/tcp to 172.18.0.2, whose network is internal"]
-    );
 }
 
 #[test]

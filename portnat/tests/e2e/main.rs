@@ -67,6 +67,7 @@ mod sctp_sockets;
 mod service;
 mod support;
 mod survival;
+mod tags;
 mod tenant;
 mod traffic;
 mod tun;
