@@ -92,7 +92,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let qemu = qemu.lines().next().unwrap_or_default();
     let mut rows = Vec::new();
     for kernel in &kernels {
-        rows.push(try_kernel(kernel, options, &programs, &folder)?);
+        rows.push(try_kernel(kernel, options, &programs, qemu, &folder)?);
         // What is known so far, whoever loses patience.
         table::write(&rows, qemu, &folder)?;
     }
@@ -170,6 +170,7 @@ fn try_kernel(
     kernel: &Kernel,
     options: &Options,
     programs: &Programs,
+    qemu: &str,
     folder: &Path,
 ) -> Result<Row> {
     let release = &kernel.release;
@@ -187,7 +188,7 @@ fn try_kernel(
     let log = folder.join(format!("{release}.log"));
     let began = Instant::now();
     let time = Duration::from_secs(limit) * trials.len() as u32;
-    let lines = guest::boot(&kernel.image()?, &archive, time, &log, |line| {
+    let lines = guest::boot(qemu, &kernel.image()?, &archive, time, &log, |line| {
         if let Some(test) = line.strip_prefix("test ")
             && line.contains(" ... ")
         {

@@ -18,11 +18,9 @@ use super::trials::Trial;
 /// What QEMU is run with. It computes by itself: where there is a /dev/kvm that need not mean that it
 /// runs any kernel. QEMU 7.2 crashes Linux 6.12 with `cx16`. What a processor needs against its own faults
 /// only costs time here.
-const MACHINE: [&str; 22] = [
+const MACHINE: [&str; 20] = [
     "-machine",
     "q35",
-    "-accel",
-    "tcg,thread=multi",
     "-cpu",
     "max,-cx16",
     "-smp",
@@ -42,6 +40,23 @@ const MACHINE: [&str; 22] = [
     "console=ttyS0 panic=-1 oops=panic mitigations=off quiet",
     "-kernel",
 ];
+
+/// The first QEMU that keeps others from writing what it translates (commit deba78709ae8). In earlier ones
+/// a processor can go on with what another has overwritten, as a kernel does to its own code: 6.18 panics
+/// now and then at a breakpoint that is there no more.
+const LOCKS_CODE: (u32, u32) = (8, 1);
+
+/// How a QEMU of this version (its first line) computes: a thread for each processor, or both in turn.
+fn accelerator(version: &str) -> &'static str {
+    let numbers = version.split_once("version ").map(|(_, rest)| {
+        let mut numbers = rest.split('.').map_while(|number| number.parse().ok());
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    });
+    match numbers >= Some(LOCKS_CODE) {
+        true => "tcg,thread=multi",
+        false => "tcg,thread=single",
+    }
+}
 
 /// What lines of the init's begin with.
 pub(super) const MARK: &str = "@portnat ";
@@ -101,9 +116,10 @@ pub(super) fn init(trials: &[Trial], limit: u64) -> String {
     script
 }
 
-/// Boots a kernel and returns the lines of its console, all of which are in a file too. What does not
+/// Boots a kernel with QEMU, of this version, and returns the lines of its console, all of which are in a file too. What does not
 /// end in this time, and some for the rest, is ended.
 pub(super) fn boot(
+    qemu: &str,
     image: &Path,
     initramfs: &Path,
     time: Duration,
@@ -113,6 +129,7 @@ pub(super) fn boot(
     let mut console = File::create(log).with_context(|| format!("writing {}", log.display()))?;
     let complaints = console.try_clone()?;
     let mut qemu = Command::new("qemu-system-x86_64")
+        .args(["-accel", accelerator(qemu)])
         .args(MACHINE)
         .arg(image)
         .arg("-initrd")
@@ -169,6 +186,19 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn old_qemus_compute_for_one_processor_at_a_time() {
+        let of = |version: &str| accelerator(&format!("QEMU emulator version {version}"));
+        assert_eq!(
+            of("7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"),
+            "tcg,thread=single"
+        );
+        assert_eq!(of("8.0.4"), "tcg,thread=single");
+        assert_eq!(of("8.1.0-rc4"), "tcg,thread=multi");
+        assert_eq!(of("10.0.2"), "tcg,thread=multi");
+        assert_eq!(accelerator("something else"), "tcg,thread=single");
+    }
 
     #[test]
     fn trials_are_words_to_the_shell() {
