@@ -9,12 +9,13 @@ use portnat_common::{
     Bytes, Datagram, DatagramKey, Fragments, Packet, Refusal, Verdict, WaitingKey,
 };
 
+use super::kept::Kept;
 use super::world::{Hosts, TestFamily};
 
-/// The tables. Entries are leaked, as those of flows are.
+/// The tables.
 #[derive(Default)]
 pub(crate) struct FragmentTables {
-    datagrams: RefCell<BTreeMap<DatagramKey, &'static Datagram>>,
+    datagrams: Kept<DatagramKey, Datagram>,
     waiting: RefCell<BTreeMap<WaitingKey, Vec<u8>>>,
     /// What comes on another CPU while the next fragment is put away.
     pub(crate) meanwhile: RefCell<Option<(When, Sight, Vec<u8>)>>,
@@ -55,20 +56,20 @@ impl<F: TestFamily> Hosts<F> {
 
 impl<F: TestFamily> Fragments for Hosts<F> {
     fn datagram(&self, key: &DatagramKey) -> Option<&Datagram> {
-        self.fragments.datagrams.borrow().get(key).copied()
+        self.fragments.datagrams.get(key)
     }
 
     fn insert_datagram(&self, key: &DatagramKey, datagram: &Datagram) -> Result<(), Refusal> {
-        let mut datagrams = self.fragments.datagrams.borrow_mut();
-        if datagrams.contains_key(key) {
+        let datagrams = &self.fragments.datagrams;
+        if datagrams.contains(key) {
             return Err(Refusal::Exists);
         }
-        datagrams.insert(*key, Box::leak(Box::new(datagram.clone())));
+        datagrams.insert(*key, datagram.clone());
         Ok(())
     }
 
     fn remove_datagram(&self, key: &DatagramKey) {
-        self.fragments.datagrams.borrow_mut().remove(key);
+        self.fragments.datagrams.remove(key);
     }
 
     fn hold<P: Packet>(&self, place: &WaitingKey, packet: &P) -> Result<(), Refusal> {

@@ -1,6 +1,7 @@
 //! What the tests of this crate share.
 
 pub(crate) mod fragments;
+mod kept;
 pub(crate) mod packet;
 mod publishing;
 pub(crate) mod racing;

@@ -124,8 +124,8 @@ impl<F: TestFamily> Hosts<F> {
             (F::Address::narrow(&value.target), first.protocol) == (key.address, key.protocol)
                 && (value.target_port..=end).contains(&key.port)
         });
-        // Leaked, as flows are: it is asked for by reference.
-        found.map(|(first, (_, value))| &*Box::leak(Box::new(value.back(first).1)))
+        // It is asked for by reference.
+        found.map(|(first, (_, value))| self.of_ranges.push_get(Box::new(value.back(first).1)))
     }
 
     fn next_id(&self) -> u32 {

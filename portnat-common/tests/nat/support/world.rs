@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
+use elsa::FrozenVec;
 use portnat_common::address::role;
 use portnat_common::subnet::{CLOSED, MASQUERADED};
 use portnat_common::{
@@ -17,6 +18,7 @@ use portnat_common::{
 };
 
 use super::fragments::FragmentTables;
+use super::kept::Kept;
 use admissions::AdmissionTables;
 pub(crate) use families::TestFamily;
 
@@ -26,18 +28,18 @@ pub(crate) const HZ: u64 = 100;
 /// After so many ticks a way is old enough that a packet goes through the stack again.
 pub(crate) const DUE: u64 = HZ * 3 / 2;
 
-/// The entries of a table.
-type Entries<F> = BTreeMap<Tuple<<F as Family>::Address>, &'static Flow>;
+/// A table of flows.
+type Flows<F> = Kept<Tuple<<F as Family>::Address>, Flow>;
 
 /// A host at 192.0.2.1 whose containers are in 172.17.0.0/16 and 172.18.0.0/16, or the like in
 /// IPv6.
 pub(crate) struct Hosts<F: TestFamily> {
     pub(crate) settings: Settings,
-    // Entries are leaked, so that a reference outlives the removal of its entry, as in the kernel.
-    flows: RefCell<Entries<F>>,
-    half_open: RefCell<Entries<F>>,
-    /// Confirmed entries that were removed, and as what. The kernel uses such a one again at once.
-    removed: RefCell<Vec<(&'static Flow, FlowRecord)>>,
+    flows: Flows<F>,
+    half_open: Flows<F>,
+    /// The places of confirmed entries that were removed, and as what. The kernel uses such a one again
+    /// at once.
+    removed: RefCell<Vec<(usize, FlowRecord)>>,
     full_since: Cell<Ticks>,
     claims: RefCell<BTreeSet<u64>>,
     queue: RefCell<VecDeque<Queued<F::Address>>>,
@@ -46,12 +48,14 @@ pub(crate) struct Hosts<F: TestFamily> {
     pub(super) published_back: BTreeMap<PublishedKey<F::Address>, Published>,
     /// Ranges by their first port, each with its last.
     pub(super) ranges: BTreeMap<PublishedKey<F::Address>, (u16, Published)>,
+    /// What was made of ranges where somebody asked for a port of one.
+    pub(super) of_ranges: FrozenVec<Box<Published>>,
     pub(super) bitmap: BTreeMap<u32, u64>,
     /// Protocols and ports that the host has sockets on.
     pub(crate) sockets: BTreeSet<(u8, u16)>,
     pub(super) roles: BTreeMap<F::Address, u32>,
     mappings: RefCell<BTreeMap<MappingKey<F::Address>, u16>>,
-    owners: RefCell<BTreeMap<Endpoint<F::Address>, &'static Owner>>,
+    owners: Kept<Endpoint<F::Address>, Owner>,
     /// How many ports there is room to know the owners of.
     pub(crate) owners_capacity: usize,
     containers: RefCell<BTreeMap<F::Address, u64>>,
@@ -123,21 +127,22 @@ impl<F: TestFamily> Hosts<F> {
     pub(crate) fn new() -> Self {
         Hosts {
             settings: Settings::new(HZ, (32768, 60999)),
-            flows: RefCell::default(),
-            half_open: RefCell::default(),
+            flows: Kept::default(),
+            half_open: Kept::default(),
             removed: RefCell::default(),
             full_since: Cell::default(),
             claims: RefCell::default(),
             queue: RefCell::default(),
             totals: RefCell::default(),
             mappings: RefCell::default(),
-            owners: RefCell::default(),
+            owners: Kept::default(),
             owners_capacity: 1 << 20,
             containers: RefCell::default(),
             containers_capacity: 1 << 20,
             published: BTreeMap::new(),
             published_back: BTreeMap::new(),
             ranges: BTreeMap::new(),
+            of_ranges: FrozenVec::default(),
             bitmap: BTreeMap::new(),
             sockets: BTreeSet::new(),
             roles: F::OWN.map(|own| (F::address(own), role::HOST)).into(),
@@ -218,14 +223,11 @@ impl<F: TestFamily> Hosts<F> {
 
     /// Copies of all entries of a table.
     pub(crate) fn records_in(&self, table: Table) -> BTreeMap<Tuple<F::Address>, FlowRecord> {
-        self.entries(table)
-            .borrow()
-            .iter()
-            .map(|(key, flow)| (*key, flow.record()))
-            .collect()
+        let entries = self.flows_in(table).entries().into_iter();
+        entries.map(|(key, flow)| (key, flow.record())).collect()
     }
 
-    fn entries(&self, table: Table) -> &RefCell<Entries<F>> {
+    fn flows_in(&self, table: Table) -> &Flows<F> {
         match table {
             Table::Confirmed => &self.flows,
             Table::HalfOpen => &self.half_open,

@@ -58,9 +58,9 @@ impl<F: TestFamily> Hosts<F> {
     pub(crate) fn assert_tidy(&self, what: &str) {
         assert!(self.claims.borrow().is_empty(), "{what}: a claim is left");
         self.assert_counted(what);
-        for (flow, record) in self.removed.borrow().iter() {
+        for (place, record) in self.removed.borrow().iter() {
             assert_eq!(
-                flow.record(),
+                self.flows.at(*place).record(),
                 *record,
                 "{what}: written to after its removal"
             );

@@ -17,7 +17,7 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
     }
 
     fn flow(&self, table: Table, key: &Tuple<F::Address>) -> Option<&Flow> {
-        self.entries(table).borrow().get(key).copied()
+        self.flows_in(table).get(key)
     }
 
     fn insert_flow(
@@ -26,16 +26,16 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         key: &Tuple<F::Address>,
         flow: &FlowRecord,
     ) -> Result<(), Refusal> {
-        let mut flows = self.entries(table).borrow_mut();
-        if flows.contains_key(key) {
+        let flows = self.flows_in(table);
+        if flows.contains(key) {
             return Err(Refusal::Exists);
         }
         match table {
             Table::Confirmed if flows.len() >= self.capacity => return Err(Refusal::Full),
             Table::HalfOpen if flows.len() >= self.half_open_capacity => {
-                let oldest = flows.iter().min_by_key(|(_, flow)| flow.last_seen.get());
-                let oldest = oldest.map(|(key, _)| *key);
-                oldest.map(|key| flows.remove(&key));
+                let entries = flows.entries().into_iter();
+                let oldest = entries.min_by_key(|(_, flow)| flow.last_seen.get());
+                oldest.map(|(key, _)| flows.remove(&key));
             }
             _ => {}
         }
@@ -51,14 +51,15 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
             bytes: Cell::new(flow.bytes),
             way: flow.way.shared(),
         };
-        flows.insert(*key, Box::leak(Box::new(shared)));
+        flows.insert(*key, shared);
         Ok(())
     }
 
     fn remove_flow(&self, table: Table, key: &Tuple<F::Address>) {
-        let removed = self.entries(table).borrow_mut().remove(key);
-        if let (Some(flow), Table::Confirmed) = (removed, table) {
-            self.removed.borrow_mut().push((flow, flow.record()));
+        let removed = self.flows_in(table).remove(key);
+        if let (Some(place), Table::Confirmed) = (removed, table) {
+            let record = self.flows.at(place).record();
+            self.removed.borrow_mut().push((place, record));
         }
     }
 
@@ -109,7 +110,7 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
     }
 
     fn owner(&self, outside: &Endpoint<F::Address>) -> Option<&Owner> {
-        self.owners.borrow().get(outside).copied()
+        self.owners.get(outside)
     }
 
     fn insert_owner(
@@ -117,11 +118,10 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         outside: &Endpoint<F::Address>,
         owner: &OwnerRecord,
     ) -> Result<(), Refusal> {
-        let mut owners = self.owners.borrow_mut();
-        if owners.contains_key(outside) {
+        if self.owners.contains(outside) {
             return Err(Refusal::Exists);
         }
-        if owners.len() >= self.owners_capacity {
+        if self.owners.len() >= self.owners_capacity {
             return Err(Refusal::Full);
         }
         let shared = Owner {
@@ -130,12 +130,12 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
             padding: owner.padding,
             last_used: Cell::new(owner.last_used),
         };
-        owners.insert(*outside, Box::leak(Box::new(shared)));
+        self.owners.insert(*outside, shared);
         Ok(())
     }
 
     fn remove_owner(&self, outside: &Endpoint<F::Address>) {
-        self.owners.borrow_mut().remove(outside);
+        self.owners.remove(outside);
     }
 
     fn add_to_total(&self, port_id: u32, inbound: bool, packets: u64, bytes: u64) {
