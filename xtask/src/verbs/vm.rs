@@ -254,7 +254,7 @@ fn pack(kernel: &Kernel, programs: &Programs, init: &str, archive: &Path) -> Res
 /// The modules, and the lists of what they are for and need.
 fn pack_modules(kernel: &Kernel, initramfs: &mut Initramfs) -> Result<()> {
     let release = &kernel.release;
-    let stage = cargo::target().join("vm/modules");
+    let stage = cargo::target().join(format!("vm/{release}.modules"));
     if stage.exists() {
         fs::remove_dir_all(&stage)?;
     }
