@@ -1,6 +1,7 @@
 //! `portnat run`: the datapath is kept in step with what the user asked for and what the host
 //! looks like, until it is told to stop.
 
+mod admissions;
 mod adopt;
 mod answer;
 mod apart;
@@ -45,6 +46,7 @@ use crate::privileges::{self, Aide};
 use crate::report::Report;
 use crate::service::Service;
 use crate::spec::Wish;
+use admissions::Admissions;
 use adopt::Adoption;
 use called::Called;
 use commands::Commands;
@@ -222,7 +224,9 @@ impl Daemon {
         let same = number - ledger.end_taking_over().len();
         intent.published = ledger.ports();
         config.admission.check(&intent.published)?;
-        intent.admissions = docker::admissions(&config.admission, docker.as_ref(), &ledger)?;
+        let wanted = docker.as_ref().map(Docker::wanted);
+        // What is shut by labels is said already.
+        intent.admissions = Admissions::of(&config.admission, wanted, &ledger)?.of;
         intent.check(&host)?;
         let is_docker = |one: &Publication| one.origin == Origin::Docker;
         if !ledger.iter().all(|one| one.is_held() || is_docker(one)) {

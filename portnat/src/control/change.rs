@@ -90,6 +90,9 @@ pub enum ChangeError {
     /// A port cannot be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Nobody would be let in, as its container's labels make no sense here.
+    #[error("{0}")]
+    Shut(String),
     /// Who may come in by a port is not clear.
     #[error(transparent)]
     Admission(#[from] AdmissionError),
@@ -108,6 +111,7 @@ impl ChangeError {
             ChangeError::NoConfig
             | ChangeError::Name(_)
             | ChangeError::Publish(_)
+            | ChangeError::Shut(_)
             | ChangeError::Admission(_)
             | ChangeError::Host(_) => StatusCode::CONFLICT,
             ChangeError::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,

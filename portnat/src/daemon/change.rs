@@ -3,12 +3,13 @@
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::admissions::Admissions;
 use super::called::resolve;
-use super::docker::admissions;
+use super::docker::Docker;
 use super::{Daemon, Options, memory};
 use crate::control::{ChangeError, PublishedPorts, Selector, Unpublishing};
 use crate::datapath::DatapathError;
-use crate::model::{Change, Intent, Ledger, Origin, Publication};
+use crate::model::{AdmissionError, Change, Intent, Ledger, Origin, Publication};
 use crate::net::{Snapshot, snapshot};
 use crate::report::PortSides;
 use crate::spec::Wish;
@@ -21,6 +22,10 @@ impl Daemon {
         let specs = specs?;
         let mut next = self.ledger.clone();
         let change = next.publish(&specs, Origin::Command, &self.holder.source()?)?;
+        let admissions = self.admissions(&next)?;
+        if let Some(why) = admissions.why_shut(added(&change)) {
+            return Err(ChangeError::Shut(why.to_owned()));
+        }
         self.commit_ledger(next).await?;
         self.holder.remember(&self.ledger, &specs);
         self.follow_from_now_on(wishes, &change);
@@ -54,12 +59,17 @@ impl Daemon {
         self.end_flows_of(removed.map(|port| port.id).collect())
     }
 
+    fn admissions(&self, ledger: &Ledger) -> Result<Admissions, AdmissionError> {
+        let wanted = self.docker.as_ref().map(Docker::wanted);
+        Admissions::of(&self.admission, wanted, ledger)
+    }
+
     /// Has the datapath publish what `next` says, which is the ledger then; or all stays as it was.
     async fn commit_ledger(&mut self, next: Ledger) -> Result<(), ChangeError> {
         let host = snapshot(&self.handle).await?;
         let published = next.ports();
         let intent = Intent {
-            admissions: admissions(&self.admission, self.docker.as_ref(), &next)?,
+            admissions: self.admissions(&next)?.of,
             published,
             ..self.intent.clone()
         };

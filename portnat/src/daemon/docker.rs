@@ -14,13 +14,13 @@ use tokio::time::timeout;
 use tracing::{error, warn};
 
 use super::Daemon;
+use super::admissions::Admissions;
 use super::called::{self, Called};
 use super::change::say;
 use super::ports::PortHolder;
 use crate::docker::{Named, Wanted};
 use crate::model::{
-    Admission, AdmissionError, AdmissionRules, Change, Intent, Ledger, Managed, Origin,
-    Publication, PublishedPort,
+    AdmissionRules, Change, Intent, Ledger, Managed, Origin, Publication, PublishedPort,
 };
 use crate::net::{NetError, Snapshot, has_ipv6, snapshot};
 use crate::spec::PublishSpec;
@@ -122,7 +122,7 @@ impl Docker {
                     change.removed.extend(gone);
                     change.removed.extend(followed.change.removed.clone());
                     change.asked.extend(followed.change.asked.clone());
-                    let admissions = match admissions(admission, Some(self), &next) {
+                    let admissions = match Admissions::of(admission, Some(&self.wanted), &next) {
                         Ok(admissions) => admissions,
                         Err(why) => {
                             let mut wrong = next.iter().filter(|one| {
@@ -139,13 +139,14 @@ impl Docker {
                         }
                     };
                     let intent = Intent {
-                        admissions,
+                        admissions: admissions.of,
                         published: next.ports(),
                         managed: self.wanted.managed.clone(),
                         ..intent.clone()
                     };
                     let checked = intent.check_targets(host);
                     let Err(why) = checked else {
+                        refused.extend(admissions.shut.into_iter().map(|it| it.words));
                         return Ok(Settled {
                             ledger: next,
                             intent,
@@ -211,32 +212,6 @@ impl Docker {
     pub(super) fn wanted(&self) -> &Wanted {
         &self.wanted
     }
-}
-
-/// Who may come in by what is published: as the daemon's rules say, and a container's labels.
-pub(super) fn admissions(
-    rules: &AdmissionRules,
-    docker: Option<&Docker>,
-    ledger: &Ledger,
-) -> Result<BTreeMap<u32, Admission>, AdmissionError> {
-    let mut all = rules.of(&ledger.ports())?;
-    let Some(docker) = docker else {
-        return Ok(all);
-    };
-    for publication in ledger.iter().filter(|one| one.origin == Origin::Docker) {
-        let Some(label) = docker.wanted.admissions.get(&publication.spec) else {
-            continue;
-        };
-        for port in &publication.ports {
-            let admission = all.entry(port.id).or_default();
-            admission.extend(label);
-            if let Some(net) = admission.contradiction() {
-                let port = port.host();
-                return Err(AdmissionError::Contradiction { net, port });
-            }
-        }
-    }
-    Ok(all)
 }
 
 impl Daemon {

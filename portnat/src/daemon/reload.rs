@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use portnat_common::Lifetimes;
 use tracing::{info, warn};
 
+use super::admissions::Admissions;
 use super::called::plain;
 use super::change::{added, say, sides};
-use super::docker::admissions;
+use super::docker::Docker;
 use super::{Config, Daemon, Options};
 use crate::control::{ChangeError, Reloaded, Reloading};
 use crate::datapath::Datapath;
@@ -46,8 +47,10 @@ impl Daemon {
         let change = next.replace(&specs, Origin::Config, &source)?;
         drop(source);
         let published = next.ports();
+        let wanted = self.docker.as_ref().map(Docker::wanted);
+        let admissions = Admissions::of(&config.admission, wanted, &next)?;
         let intent = Intent {
-            admissions: admissions(&config.admission, self.docker.as_ref(), &next)?,
+            admissions: admissions.of,
             published,
             fast: options.is_fast(),
             bypassed: self.intent.bypassed || !self.intent.bypass.is_empty(),
@@ -62,6 +65,10 @@ impl Daemon {
         let idle = config.admission.check(&intent.published).err();
         let mut warnings = self.commit(host, next, intent, options).await?;
         warnings.extend(missing);
+        for shut in admissions.shut {
+            warn!("{}", shut.words);
+            warnings.push(shut.words);
+        }
         self.admission = config.admission;
         if let Some(error) = idle {
             warn!("{error}");

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 
 use crate::model::{Admission, prefix};
-use crate::spec::Protocol;
+use crate::spec::{Ports, Protocol};
 
 /// What all of our labels begin with.
 pub(super) const OURS: &str = "portnat.";
@@ -80,6 +80,18 @@ impl Labels {
     /// What they say of a port of the container.
     pub(super) fn of(&self, port: NonZeroU16, protocol: Protocol) -> &Admission {
         self.ports.get(&(port, protocol)).unwrap_or(&self.all)
+    }
+
+    /// What they say of each of these ports, if it is the same.
+    pub(super) fn of_all(&self, ports: Ports, protocol: Protocol) -> Option<&Admission> {
+        let first = self.of(ports.first(), protocol);
+        let mut others = self.ports.iter().filter(|((port, of), _)| {
+            *of == protocol && ports.contains(port.get()) && *port != ports.first()
+        });
+        let named = others.clone().count();
+        let is_said = |(_, admission): (_, &Admission)| admission == first;
+        let rest = usize::from(ports.count().get()) - 1 - named;
+        (others.all(is_said) && (rest == 0 || self.all == *first)).then_some(first)
     }
 }
 
@@ -155,6 +167,34 @@ mod tests {
         let own = format!(r#"{{{allow},"deny":["10.6.6.6/32"],"limit":"9/s:9"}}"#);
         assert_eq!(port(53, Protocol::Udp), own);
         assert_eq!(read(&[("port", "nat")]), Ok(Labels::default()));
+    }
+
+    #[test]
+    fn a_row_of_ports_has_labels_in_common_or_none() {
+        let labels = |labels: &[(&str, &str)]| read(labels).expect("they make sense");
+        let ports = |first, last| {
+            let port = |number| NonZeroU16::new(number).expect("not 0");
+            Ports::new(port(first), port(last)).expect("in order")
+        };
+        let (all, one) = (("portnat.limit", "5/s"), ("portnat.limit.81", "9/s"));
+        let other = ("portnat.limit.80", "9/s");
+        for (said, first, last, limit) in [
+            (&[all][..], 80, 65535, Some("5/s:5")),
+            (&[all, one], 80, 82, None),
+            (&[all, one], 81, 82, None),
+            (&[all, one], 82, 90, Some("5/s:5")),
+            (&[all, one, other], 80, 81, Some("9/s:9")),
+            (&[all, one, other], 80, 82, None),
+            (&[one], 79, 80, Some("")),
+        ] {
+            let labels = labels(said);
+            let found = labels.of_all(ports(first, last), Protocol::Tcp);
+            let found = found.map(|it| it.limit.map(String::from).unwrap_or_default());
+            assert_eq!(found.as_deref(), limit, "{said:?} {first}-{last}");
+        }
+        let udp = labels(&[("portnat.deny.81/udp", "10.0.0.0/8")]);
+        let open = Admission::default();
+        assert_eq!(udp.of_all(ports(80, 82), Protocol::Tcp), Some(&open));
     }
 
     #[test]

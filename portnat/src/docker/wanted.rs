@@ -1,6 +1,7 @@
 //! What Docker's containers and networks come to.
 
 mod called;
+mod labelled;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,10 +12,11 @@ use portnat_common::subnet::{BYPASSES, CLOSED, MASQUERADED, ROUTED};
 
 use super::labels::Labels;
 use super::observed::{Container, Endpoint, Network, Observed, Port};
-use crate::model::{Admission, Managed, ManagedSubnet};
+use crate::model::{Managed, ManagedSubnet};
 use crate::spec::{Ports, Protocol, PublishSpec};
 use called::Addresses;
 pub use called::NameError;
+use labelled::Labelled;
 
 /// From how many ports on a row is published as one range, which is a few entries of a table instead of one
 /// for each; fewer are counted one by one.
@@ -27,8 +29,6 @@ pub struct Wanted {
     pub specs: Vec<PublishSpec>,
     /// Those of it that Docker itself does not publish: it has not looked whether somebody has them.
     pub unlisted: BTreeSet<PublishSpec>,
-    /// Who may come in by it, where that is not everybody.
-    pub admissions: BTreeMap<PublishSpec, Admission>,
     /// What cannot be published, and why.
     pub refused: Vec<String>,
     /// Its networks.
@@ -37,6 +37,8 @@ pub struct Wanted {
     pub names: Arc<BTreeMap<IpAddr, Named>>,
     /// By containers' names, their addresses.
     containers: BTreeMap<String, Addresses>,
+    /// By containers' addresses, what their labels say.
+    labelled: BTreeMap<IpAddr, Labelled>,
 }
 
 /// A container in a network.
@@ -69,8 +71,11 @@ impl Wanted {
             }
         }
         for container in &observed.containers {
+            let labelled = Labelled::of(container);
             for endpoint in &container.endpoints {
                 for address in addresses(endpoint) {
+                    let own = labelled.clone().map(|own| (address, own));
+                    wanted.labelled.extend(own);
                     let named = Named {
                         container: container.name.clone(),
                         network: endpoint.name.clone(),
@@ -80,14 +85,20 @@ impl Wanted {
             }
             let own = Addresses::of(&Ways::of(container, &networks));
             wanted.containers.insert(container.name.clone(), own);
-            wanted.publish(container, &networks, ipv6);
+            wanted.publish(container, labelled.as_ref(), &networks, ipv6);
         }
         wanted.names = names.into();
         wanted
     }
 
-    fn publish(&mut self, container: &Container, networks: &Networks<'_>, ipv6: bool) {
-        let labels = match Labels::read(&container.labels) {
+    fn publish(
+        &mut self,
+        container: &Container,
+        labelled: Option<&Labelled>,
+        networks: &Networks<'_>,
+        ipv6: bool,
+    ) {
+        let labels = match Labelled::says(labelled) {
             Ok(labels) => labels,
             Err(why) => {
                 let name = &container.name;
@@ -118,12 +129,6 @@ impl Wanted {
         });
         let unlisted: BTreeSet<_> = unlisted.filter(|one| !listed.contains(one)).collect();
         let (listed, unlisted) = (rows(&listed, &labels), rows(&unlisted, &labels));
-        for spec in listed.iter().chain(&unlisted) {
-            let admission = labels.of(spec.container_ports.first(), spec.protocol);
-            if !admission.is_open() {
-                self.admissions.insert(*spec, admission.clone());
-            }
-        }
         self.specs.extend(listed);
         self.specs.extend(&unlisted);
         self.unlisted.extend(unlisted);

@@ -31,6 +31,14 @@ pub enum NameError {
         /// What is to be published.
         spec: String,
     },
+    /// Its labels keep it from being published.
+    #[error("{spec}: {why}")]
+    Labels {
+        /// What is to be published.
+        spec: String,
+        /// What is wrong about them.
+        why: String,
+    },
     /// It cannot be published there.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -50,7 +58,7 @@ impl Wanted {
     /// one.
     ///
     /// # Errors
-    /// The container is not there, or cannot be reached so.
+    /// The container is not there, or cannot be reached so, or its labels make no sense.
     pub fn at(&self, spec: &NamedSpec) -> Result<PublishSpec, NameError> {
         let words = || spec.to_string();
         let Some(Addresses { v4, v6 }) = self.containers.get(&spec.name) else {
@@ -62,6 +70,10 @@ impl Wanted {
             _ => v4.or(v6),
         };
         let target = target.ok_or_else(|| NameError::NoAddress { spec: words() })?;
-        Ok(spec.at(target)?)
+        let found = spec.at(target)?;
+        match self.admission(&found) {
+            Ok(_) => Ok(found),
+            Err(why) => Err(NameError::Labels { spec: words(), why }),
+        }
     }
 }

@@ -86,14 +86,32 @@ fn labels_are_of_the_ports_that_they_name() {
     web.labels = [("portnat.allow.9001/udp".to_owned(), "10.0.0.0/8".to_owned())].into();
     let wanted = Wanted::of(&observed, true);
     let label = |spec: &str| {
-        let of = wanted.admissions.get(&spec.parse().expect("a spec"))?;
-        Some(of.allow[0].to_string())
+        let of = wanted.admission(&spec.parse().expect("a spec"));
+        let of = of.expect("they make sense");
+        of.allow.first().map(ToString::to_string)
     };
     let net = Some("10.0.0.0/8".to_owned());
     assert_eq!(label("127.0.0.1:9001:9001/udp@172.18.0.2"), net);
+    assert_eq!(label("127.0.0.1:9002:9002/udp@172.18.0.2"), None);
     // As it was started, for all ports.
     assert_eq!(label("0.0.0.0:32768:85/tcp@172.18.0.3"), net);
-    assert_eq!(wanted.admissions.len(), 6);
+    // Whoever publishes it, at whichever of its addresses.
+    assert_eq!(label("7:9001/udp@172.17.0.2"), net);
+    assert_eq!(label("7:9001/udp@fd00:33::2"), net);
+    assert_eq!(label("7:9001/tcp@172.17.0.2"), None);
+    assert_eq!(label("7:9001/udp@172.17.0.77"), None);
+    // Two of them are open.
+    let row = "9000-9002:9000-9002/udp@172.17.0.2"
+        .parse()
+        .expect("a spec");
+    let why = wanted.admission(&row).expect_err("it is not clear");
+    assert!(
+        why.contains("container web: its labels do not say the same"),
+        "{why}"
+    );
+    let wish: Wish = "9000-9002:9000-9002/udp@web".parse().expect("a spec");
+    let why = wanted.at(wish.named().expect("a name")).expect_err("alike");
+    assert!(why.to_string().contains("publish them apart"), "{why}");
     let web = container(&mut observed, "web");
     web.labels.insert("portnat.alow".to_owned(), String::new());
     let wanted = Wanted::of(&observed, true);
@@ -104,6 +122,12 @@ fn labels_are_of_the_ports_that_they_name() {
             .iter()
             .all(|spec| spec.target.to_string() != "172.18.0.2")
     );
+    // By nobody else either.
+    wanted
+        .admission(&"7:80@172.17.0.2".parse().expect("a spec"))
+        .expect_err("nobody knows whom they let in");
+    let wish: Wish = "7:80@web".parse().expect("a spec");
+    wanted.at(wish.named().expect("a name")).expect_err("alike");
 }
 
 /// As Docker's proxy does, which is switched off.

@@ -1,11 +1,12 @@
 //! Containers that are told by their names, whose ports Docker itself does not publish.
 
 use std::fs;
+use std::io::ErrorKind;
 
 use portnat::lab::Lab;
 
 use super::ground::{Dockerd, WITHOUT_RULES, Which};
-use super::serving::{answers, lab, refused};
+use super::serving::{answers, echo, lab, refused};
 use crate::daemon::Daemon;
 use crate::support::{at, eventually, tcp_server};
 
@@ -113,5 +114,64 @@ fn a_name_that_nobody_has_is_an_error() {
             false => Ok(()),
         }
     });
+    portnat.stop();
+}
+
+/// Labels are the container's, whoever publishes it, and however it is told which it is.
+#[test]
+fn labels_count_for_what_others_publish_of_a_container() {
+    let lab = lab();
+    let Some(docker) = Dockerd::start(&lab.host, Which::Stable, &WITHOUT_RULES) else {
+        return;
+    };
+    let deny = ["--label", "portnat.deny.80=192.0.2.10"];
+    let web = docker.run("web", &deny);
+    let address = docker.address("web", "bridge");
+    let _servers = [80, 81].map(|port| tcp_server(&web, address, port));
+    let by_address = format!("8080:80@{address}");
+    let socket = docker.socket();
+    let named = ["-p", "8081:80@web", "-p", "8083:81@web"];
+    let mut portnat = Daemon::run(
+        &lab,
+        &[&["-p", &by_address, "--docker", &socket], &named[..]].concat(),
+    );
+    portnat.told(&["publish", "web", "-p", "8082:80"]);
+    let denied = |port| {
+        let why = echo(&lab.client, at(Lab::HOST, port)).expect_err("it is denied");
+        assert_eq!(why.kind(), ErrorKind::TimedOut, "{port}");
+        answers(&lab.host, at([127, 0, 0, 1], port));
+    };
+    for port in 8080..=8082 {
+        denied(port);
+    }
+    answers(&lab.client, at(Lab::HOST, 8083));
+
+    // Another container has the address, of which it is not known whom it lets in.
+    docker.docker(&["rm", "-f", "web"]);
+    let misspelt = ["--label", "portnat.alow=198.51.100.0/24"];
+    let other = docker.run("other", &misspelt);
+    assert_eq!(docker.address("other", "bridge"), address);
+    let line = portnat.wait_for_line("nobody but the host is let in by 0.0.0.0:8080/tcp");
+    assert!(
+        line.contains("container other: label portnat.alow"),
+        "{line}"
+    );
+    let _servers = [80, 81].map(|port| tcp_server(&other, address, port));
+    denied(8080);
+    for target in ["other".to_owned(), address.to_string()] {
+        let refused = portnat.ask(&["publish", &target, "-p", "8084:80"]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+        assert!(
+            refused.stderr[0].contains("label portnat.alow"),
+            "{refused:#?}"
+        );
+    }
+
+    // And one that lets in whom it likes.
+    docker.docker(&["rm", "-f", "other"]);
+    let open = docker.run("open", &[]);
+    assert_eq!(docker.address("open", "bridge"), address);
+    let _server = tcp_server(&open, address, 80);
+    answers(&lab.client, at(Lab::HOST, 8080));
     portnat.stop();
 }
