@@ -1,7 +1,7 @@
 //! `portnat docker`
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -36,9 +36,9 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "SOCKET", default_value = "/var/run/docker.sock")]
     docker: PathBuf,
 
-    /// Docker's config file.
-    #[arg(long, value_name = "PATH", default_value = "/etc/docker/daemon.json")]
-    daemon_json: PathBuf,
+    /// Docker's config file; by default the one that dockerd was told to read, or /etc/docker/daemon.json.
+    #[arg(long, value_name = "PATH")]
+    daemon_json: Option<PathBuf>,
 
     /// Print JSON.
     #[arg(long)]
@@ -87,7 +87,7 @@ fn migrate(args: &Migrate) -> anyhow::Result<ExitCode> {
 }
 
 fn look(args: &Migrate) -> anyhow::Result<Facts> {
-    let path: &Path = &args.daemon_json;
+    let path = args.daemon_json.as_deref();
     if args.back {
         return Ok(gather_for_the_way_back(path)?);
     }

@@ -18,6 +18,8 @@ pub struct Survey {
     pub swarm: bool,
     /// Whether it is without root's rights.
     pub rootless: bool,
+    /// What its rules are written with, as `iptables` or `nftables`, where it says so (28 and later).
+    pub firewall: Option<String>,
     /// Whether containers go on without it.
     pub live_restore: bool,
     /// Networks of drivers that portnat does not serve, and the drivers.
@@ -55,6 +57,7 @@ impl Client {
                 None | Some(LocalNodeState::EMPTY | LocalNodeState::INACTIVE)
             ),
             rootless: security.iter().any(|option| option == "name=rootless"),
+            firewall: info.firewall_backend.and_then(|it| it.driver),
             live_restore: info.live_restore_enabled.unwrap_or_default(),
             unserved,
             stays_down,

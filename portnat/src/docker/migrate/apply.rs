@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::saved::only;
+use super::texts::one_line;
 use super::{Facts, FileChange, Plan, RuleChange};
 
 /// Why nothing is done.
@@ -200,8 +201,6 @@ fn feed(tool: &str, arguments: &[&str], script: &str) -> Result<(), ApplyError> 
     let output = fed().map_err(|error| wrong(error.to_string()))?;
     match output.status.success() {
         true => Ok(()),
-        false => Err(wrong(
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        )),
+        false => Err(wrong(one_line(&output.stderr))),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -35,9 +35,8 @@ impl DaemonJson {
         }
     }
 
-    /// Of a key that stands there several times the last counts, to Docker as to us.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        let mut entries = self.entries.iter().rev();
+        let mut entries = self.entries.iter();
         entries.find_map(|(name, value)| (name == key).then(|| value.get()))
     }
 
@@ -107,9 +106,15 @@ impl<'de> Deserialize<'de> for DaemonJson {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DaemonJson, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                let mut entries: Vec<(String, Box<RawValue>)> = Vec::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    // Docker takes the last, people perhaps the first.
+                    if entries.iter().any(|(known, _)| *known == key) {
+                        let why =
+                            format!("{key:?} stands there twice: leave the one that is meant");
+                        return Err(A::Error::custom(why));
+                    }
+                    entries.push((key, map.next_value()?));
                 }
                 Ok(DaemonJson { entries })
             }
@@ -207,5 +212,13 @@ mod tests {
         for text in ["[]", "{", "{\"iptables\": }", "{} x"] {
             DaemonJson::read(text).expect_err(text);
         }
+        let twice = "{\n  \"bip\": \"10.1.0.1/24\",\n  \"bip\": \"10.2.0.1/24\"\n}";
+        let error = DaemonJson::read(twice).expect_err("it is not clear");
+        let error = error.to_string();
+        assert!(
+            error.contains("\"bip\" stands there twice: leave"),
+            "{error}"
+        );
+        assert!(error.contains("line 3"), "{error}");
     }
 }

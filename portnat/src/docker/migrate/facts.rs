@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::net::if_::if_nameindex;
-use serde::Deserialize;
-use tokio::net::UnixStream;
 
-use super::{ConfigFile, Facts, NFT_TABLE, Running, Tables, backup};
+use super::process::Process;
+use super::texts::{one_line, read};
+use super::{ConfigFile, Facts, Running, Tables, backup, nft};
 use crate::docker::{Client, ClientError};
 
 /// What shows and changes the rules of one family, and where the kernel names the tables that are there if
@@ -47,6 +47,27 @@ pub enum FactsError {
         #[source]
         cause: io::Error,
     },
+    /// A file is a link to nothing.
+    #[error(
+        "{} leads to {}, which is not there, so that Docker reads neither: make it ({{}} will do), or remove the link",
+        path.display(), target.display()
+    )]
+    Dangling {
+        /// Which.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// A file's text is not as it could be kept.
+    #[error("{} {why}: {remedy}", path.display())]
+    Text {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+        /// What helps.
+        remedy: String,
+    },
     /// A tool does not work.
     #[error("{tool}: {why}")]
     Tool {
@@ -60,12 +81,15 @@ pub enum FactsError {
     Interfaces(#[source] nix::Error),
 }
 
-/// Looks at the Docker that listens at this socket, at its config file, and at the rules of this network
-/// namespace.
+/// Where Docker's config file is, unless dockerd is told otherwise.
+const DEFAULT: &str = "/etc/docker/daemon.json";
+
+/// Looks at the Docker that listens at this socket, at its config file, or this one, and at the rules of this
+/// network namespace.
 ///
 /// # Errors
 /// Names what cannot be found out.
-pub async fn gather(socket: &Path, daemon_json: &Path) -> Result<Facts, FactsError> {
+pub async fn gather(socket: &Path, daemon_json: Option<&Path>) -> Result<Facts, FactsError> {
     let wrong = |cause| FactsError::Docker {
         socket: socket.to_owned(),
         cause,
@@ -75,25 +99,41 @@ pub async fn gather(socket: &Path, daemon_json: &Path) -> Result<Facts, FactsErr
     let survey = client.survey(&observed).await.map_err(wrong)?;
     let interfaces = if_nameindex().map_err(FactsError::Interfaces)?;
     let interfaces = interfaces.iter();
+    let process = Process::at(socket).await;
+    let path = path(daemon_json, process.as_ref());
+    let arguments = process.clone().map(|it| it.arguments).unwrap_or_default();
     Ok(Facts {
         docker: Some(Running {
             observed,
             survey,
-            arguments: arguments(socket).await,
+            arguments,
+            reads: process.map(|it| it.config_file().unwrap_or_else(|| DEFAULT.into())),
         }),
         nft_tables: nft_tables()?,
         interfaces: interfaces
             .map(|interface| interface.name().to_string_lossy().into_owned())
             .collect(),
-        ..gather_for_the_way_back(daemon_json)?
+        ..on_disk(&path)?
     })
 }
 
-/// Looks at Docker's config file and at the rules.
+/// Looks at Docker's config file, or this one, and at the rules. Docker need not run.
 ///
 /// # Errors
 /// Names what cannot be found out.
-pub fn gather_for_the_way_back(daemon_json: &Path) -> Result<Facts, FactsError> {
+pub fn gather_for_the_way_back(daemon_json: Option<&Path>) -> Result<Facts, FactsError> {
+    let process = Process::find().or_else(Process::of_unit);
+    on_disk(&path(daemon_json, process.as_ref()))
+}
+
+/// Where the config file is, of which the user has the last word.
+fn path(named: Option<&Path>, process: Option<&Process>) -> PathBuf {
+    let own = || process.and_then(Process::config_file);
+    let named = named.map(Path::to_owned).or_else(own);
+    named.unwrap_or_else(|| DEFAULT.into())
+}
+
+fn on_disk(daemon_json: &Path) -> Result<Facts, FactsError> {
     Ok(Facts {
         file: ConfigFile {
             path: daemon_json.to_owned(),
@@ -103,17 +143,6 @@ pub fn gather_for_the_way_back(daemon_json: &Path) -> Result<Facts, FactsError> 
         tables: tables()?,
         ..Facts::default()
     })
-}
-
-fn read(path: &Path) -> Result<Option<String>, FactsError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(cause) => Err(FactsError::Read {
-            path: path.to_owned(),
-            cause,
-        }),
-    }
 }
 
 fn tables() -> Result<Vec<Tables>, FactsError> {
@@ -145,37 +174,15 @@ fn tables() -> Result<Vec<Tables>, FactsError> {
     Ok(tables)
 }
 
-/// What `nft -j list tables` prints, as far as it matters.
-#[derive(Deserialize)]
-struct Listing {
-    nftables: Vec<Listed>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    table: Option<Named>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    family: String,
-    name: String,
-}
-
 fn nft_tables() -> Result<Vec<String>, FactsError> {
     const TOOL: &str = "nft";
-    let Some(text) = run(TOOL, &["-j", "list", "tables"])? else {
+    let Some(text) = run(TOOL, &["-j", "list", "ruleset"])? else {
         return Ok(Vec::new());
     };
-    let listing: Listing = serde_json::from_str(&text).map_err(|error| FactsError::Tool {
+    nft::at_work(&text).map_err(|error| FactsError::Tool {
         tool: TOOL.to_owned(),
         why: error.to_string(),
-    })?;
-    let tables = listing.nftables.into_iter().filter_map(|it| it.table);
-    let dockers = tables.filter(|table| table.name == NFT_TABLE);
-    Ok(dockers
-        .map(|table| format!("{} {}", table.family, table.name))
-        .collect())
+    })
 }
 
 /// What a tool prints; none, if it is not installed.
@@ -188,30 +195,8 @@ fn run(tool: &str, arguments: &[&str]) -> Result<Option<String>, FactsError> {
         Ok(output) if output.status.success() => {
             Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()))
         }
-        Ok(output) => Err(wrong(
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        )),
+        Ok(output) => Err(wrong(one_line(&output.stderr))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(wrong(error.to_string())),
     }
-}
-
-/// What the process was started with that listens at the socket. Where a service manager opened it, that is
-/// not dockerd's.
-async fn arguments(socket: &Path) -> Vec<String> {
-    let Ok(stream) = UnixStream::connect(socket).await else {
-        return Vec::new();
-    };
-    let listener = stream.peer_cred().ok().and_then(|peer| peer.pid());
-    let written = fs::read_to_string("/run/docker.pid").unwrap_or_default();
-    let process = match listener {
-        Some(1) | None => written.trim().parse().ok(),
-        Some(process) => Some(process),
-    };
-    let command = process.and_then(|id: i32| fs::read(format!("/proc/{id}/cmdline")).ok());
-    let command = command.unwrap_or_default();
-    let words = command.split(|byte| *byte == 0);
-    words
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect()
 }

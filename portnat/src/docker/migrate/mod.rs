@@ -8,11 +8,14 @@ mod apply;
 mod daemon_json;
 mod facts;
 mod known;
+mod nft;
 mod pattern;
+mod process;
 mod rules;
 mod saved;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod users;
 
 use std::path::{Path, PathBuf};
@@ -29,10 +32,6 @@ pub use rules::RuleChange;
 /// What the file is called that the old text of daemon.json is kept in, behind its name.
 const BACKUP: &str = "before-portnat";
 
-/// The table of Docker 29 and later, where its `firewall-backend` is `nftables`. Nobody else's rules can lead
-/// into it.
-const NFT_TABLE: &str = "docker-bridges";
-
 /// What is so.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -42,7 +41,7 @@ pub struct Facts {
     pub file: ConfigFile,
     /// The rules of each family, as each tool shows them.
     pub tables: Vec<Tables>,
-    /// Docker's tables of nftables, as `ip docker-bridges`.
+    /// Docker's tables of nftables that packets meet, as `ip docker-bridges`.
     pub nft_tables: Vec<String>,
     /// The host's interfaces.
     pub interfaces: Vec<String>,
@@ -57,6 +56,8 @@ pub struct Running {
     pub survey: Survey,
     /// What it was started with, if that is known.
     pub arguments: Vec<String>,
+    /// The config file that it reads, if that is known.
+    pub reads: Option<PathBuf>,
 }
 
 /// Docker's config file.
@@ -147,7 +148,17 @@ impl Plan {
         let mut plan = Plan::default();
         let running = facts.docker.clone().unwrap_or_default();
         plan.refused = running.obstacles();
-        let mut json = facts.file.read(facts.file.text.as_deref())?;
+        match &running.reads {
+            Some(reads) if !is_same_file(reads, &facts.file.path) => {
+                plan.refused.push(facts.file.is_not_read(reads));
+            }
+            Some(_) => {}
+            None => plan.notes.push(format!(
+                "what dockerd was started with is not known: if it reads another file than {}, --daemon-json names it",
+                facts.file.path.display()
+            )),
+        }
+        let mut json = facts.file.read()?;
         if json.get("allow-direct-routing") == Some("true") {
             plan.notes.push(
                 "\"allow-direct-routing\" is Docker's rules': portnat run --network BRIDGE=nat-unprotected \
@@ -171,6 +182,7 @@ impl Plan {
         if plan.is_done() {
             return Ok(plan);
         }
+        plan.notes.extend(running.about_nftables(&json));
         plan.notes.extend(running.losses());
         plan.then = vec![
             Step::new(
@@ -195,9 +207,8 @@ impl Plan {
             ..Plan::default()
         };
         let file = &facts.file;
-        let mut json = file.read(file.text.as_deref())?;
-        let before = file.backup.as_deref().map(|text| file.read(Some(text)));
-        let before = before.transpose()?;
+        let mut json = file.read()?;
+        let before = file.read_backup()?;
         let keys = json.switch_back(before.as_ref());
         let keys = keys.map_err(|cause| file.wrong(cause))?;
         if !keys.is_empty() {
@@ -243,6 +254,7 @@ impl Running {
             observed,
             survey,
             arguments,
+            reads: _,
         } = self;
         let mut found = Vec::new();
         let mut refuse = |what: String, remedy: &str| {
@@ -299,6 +311,18 @@ impl Running {
         found
     }
 
+    /// What is otherwise where Docker writes rules of nftables itself.
+    fn about_nftables(&self, json: &DaemonJson) -> Option<String> {
+        let says = json.get("firewall-backend") == Some("\"nftables\"");
+        let is = self.survey.firewall.as_deref() == Some("nftables");
+        (says || is).then(|| {
+            "Docker's firewall backend is nftables: its tables docker-bridges go, with all that is in them. \
+             \"firewall-backend\" stays as it is: with \"iptables\" false Docker writes no rules by it either, but \
+             for a table ip docker-bridges that no packet meets"
+                .to_owned()
+        })
+    }
+
     /// What a restart of Docker ends for good.
     fn losses(&self) -> Vec<String> {
         if self.survey.live_restore {
@@ -313,8 +337,25 @@ impl Running {
 }
 
 impl ConfigFile {
-    fn read(&self, text: Option<&str>) -> Result<DaemonJson, JsonError> {
-        DaemonJson::read(text.unwrap_or_default()).map_err(|cause| self.wrong(cause))
+    fn read(&self) -> Result<DaemonJson, JsonError> {
+        let text = self.text.as_deref().unwrap_or_default();
+        DaemonJson::read(text).map_err(|cause| self.wrong(cause))
+    }
+
+    fn read_backup(&self) -> Result<Option<DaemonJson>, JsonError> {
+        let read = self.backup.as_deref().map(DaemonJson::read);
+        read.transpose().map_err(|cause| JsonError {
+            path: backup(&self.path),
+            cause,
+        })
+    }
+
+    fn is_not_read(&self, reads: &Path) -> Obstacle {
+        let (path, reads) = (self.path.display(), reads.display());
+        Obstacle {
+            what: format!("dockerd reads {reads}, and not {path}"),
+            remedy: format!("--daemon-json {reads}, or without it"),
+        }
     }
 
     fn wrong(&self, cause: serde_json::Error) -> JsonError {
@@ -341,6 +382,12 @@ impl Step {
             why: why.to_owned(),
         }
     }
+}
+
+/// Whether two paths lead to the same place.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    place(one) == place(other)
 }
 
 /// Where the old text is kept.

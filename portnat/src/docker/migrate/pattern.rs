@@ -1,12 +1,12 @@
 //! Rules are recognised word by word, as `iptables-save` writes them.
 
 /// What stands for a name of the pattern, in the order in which they come.
-pub(super) type Captures<'w> = Vec<(&'static str, &'w str)>;
+pub(super) type Captures<'w> = Vec<(String, &'w str)>;
 
 /// Compares a rule with a pattern: a word in angle brackets stands for a word that `is_one` accepts by that
 /// name, what stands between `[` and `]` may be missing.
 pub(super) fn captures<'w>(
-    pattern: &'static str,
+    pattern: &str,
     rule: &'w str,
     is_one: &dyn Fn(&str, &str) -> bool,
 ) -> Option<Captures<'w>> {
@@ -16,7 +16,7 @@ pub(super) fn captures<'w>(
 }
 
 fn follow<'w>(
-    pattern: &[&'static str],
+    pattern: &[&str],
     words: &[&'w str],
     is_one: &dyn Fn(&str, &str) -> bool,
 ) -> Option<Captures<'w>> {
@@ -35,7 +35,7 @@ fn follow<'w>(
     match name {
         Some(name) if is_one(name, word) => {
             let mut found = follow(rest, others, is_one)?;
-            found.insert(0, (name, word));
+            found.insert(0, (name.to_owned(), word));
             Some(found)
         }
         None if first == word => follow(rest, others, is_one),
@@ -53,11 +53,11 @@ mod tests {
         let found = |rule| captures("[ ! -i lo ] -p tcp --dport <port> -j DROP", rule, &number);
         assert_eq!(
             found("-p tcp --dport 80 -j DROP"),
-            Some(vec![("port", "80")])
+            Some(vec![("port".to_owned(), "80")])
         );
         assert_eq!(
             found("! -i lo -p tcp --dport 80 -j DROP"),
-            Some(vec![("port", "80")])
+            Some(vec![("port".to_owned(), "80")])
         );
         for other in [
             "-p tcp --dport http -j DROP",

@@ -17,6 +17,9 @@ pub(super) const MARK: &str = "portnat-for-docker";
 /// Docker's bridges begin so, unless a name is given.
 const BRIDGES: &str = "br-";
 
+/// What helps where a rule asks for translation.
+const INSTEAD: &str = "take it out; match the container's own address and port instead";
+
 /// What is to be done to the rules of one family.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RuleChange {
@@ -110,10 +113,11 @@ fn judge(
     };
     let own = |name: &str| Known::is_own(&table.name, name);
     let users_stay = users_stay(table, known);
+    let behind_users = users::behind(table, USERS);
     let mut going = Going::default();
     for chain in &table.chains {
         let name = chain.name.as_str();
-        for rule in &chain.rules {
+        for (at, rule) in chain.rules.iter().enumerate() {
             let to = leads_to(rule).unwrap_or_default();
             let is_dockers = known.has_written(&table.name, name, rule);
             if is_dockers && !own(name) && !(users_stay && to == USERS) {
@@ -137,7 +141,7 @@ fn judge(
                     "take it out; DOCKER-USER is kept with what is in it",
                 ));
             } else if name == USERS {
-                let option = users::option_for(rule, observed);
+                let option = users::option_for(&chain.rules, at, observed);
                 let text = format!("{tool} -A {name} {rule}");
                 match (users::is_met_no_more(rule), option) {
                     (true, option) => findings.refused.push(refuse(
@@ -145,23 +149,22 @@ fn judge(
                         rule,
                         "asks for translation by connection tracking and would never be met",
                         &match option {
-                            Some(option) => {
-                                format!("take it out; portnat run {option} says the same")
-                            }
-                            None => {
-                                "take it out; match the container's own address and port instead"
-                                    .to_owned()
-                            }
+                            Some(option) => format!("take it out; {option}"),
+                            None => INSTEAD.to_owned(),
                         },
                     )),
                     (false, Some(option)) => findings.notes.push(format!(
                         "stays, but is gone with the next boot unless something restores it: {text}; \
-                         portnat run {option} says the same"
+                         {option}"
                     )),
                     (false, None) => findings.notes.push(format!(
                         "stays, but is gone with the next boot unless something restores it: {text}"
                     )),
                 }
+            } else if behind_users.contains(name) && users::is_met_no_more(rule) {
+                let why = "is reached by DOCKER-USER, asks for translation by connection tracking and would \
+                           never be met";
+                findings.refused.push(refuse(name, rule, why, INSTEAD));
             } else if names(rule, known) {
                 findings.notes.push(format!(
                     "stays, as Docker has not written it: {tool} -t {} -A {name} {rule}",
@@ -206,22 +209,27 @@ fn in_place(table: &Table, going: &Going, known: &Known, interfaces: &[String]) 
         rules.any(|(of, one)| of == CHAIN && one == rule)
     };
     let is_passing = |rule: &String| goes(rule) && leads_to(rule) != Some(USERS);
-    let Some(at) = chain.rules.iter().position(is_passing) else {
+    let ours = |rule: &String| is_ours(rule);
+    let first = chain.rules.iter().position(is_passing);
+    // Those of an earlier time may be of fewer bridges.
+    let behind_ours = || chain.rules.iter().rposition(ours).map(|at| at + 1);
+    let Some(at) = first.or_else(behind_ours) else {
         return Vec::new();
     };
     let drops = chain.policy.as_deref() != Some("ACCEPT");
     let mut behind = chain.rules[at..].iter();
-    if (!drops && behind.all(goes)) || chain.rules.iter().any(|rule| is_ours(rule)) {
+    if !drops && behind.all(|rule| goes(rule) || is_ours(rule)) {
         return Vec::new();
     }
     let place = at + 1;
-    let mut rules: Vec<_> = bridges(known, interfaces)
+    let sides = bridges(known, interfaces);
+    let sides = sides
         .iter()
-        .flat_map(|bridge| {
-            ["-i", "-o"].map(|side| {
-                format!("-I {CHAIN} {place} {side} {bridge} -m comment --comment {MARK} -j ACCEPT")
-            })
-        })
+        .flat_map(|bridge| ["-i", "-o"].map(|side| format!("{side} {bridge}")));
+    let mut rules: Vec<_> = sides
+        .map(|side| format!("{side} -m comment --comment {MARK} -j ACCEPT"))
+        .filter(|rule| !chain.rules.contains(rule))
+        .map(|rule| format!("-I {CHAIN} {place} {rule}"))
         .collect();
     // Each comes before the one before it.
     rules.reverse();

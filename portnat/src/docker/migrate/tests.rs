@@ -1,6 +1,7 @@
 //! Plans on recorded rules and on some that are made up.
 
 mod applying;
+mod surroundings;
 
 use super::*;
 use crate::docker::{Container, Endpoint, Network, Port};
@@ -88,6 +89,7 @@ fn facts(tool: &str, text: &str) -> Facts {
                 ..Survey::default()
             },
             arguments: vec!["dockerd".to_owned()],
+            reads: Some("/etc/docker/daemon.json".into()),
         }),
         file: ConfigFile {
             path: "/etc/docker/daemon.json".into(),
@@ -220,19 +222,18 @@ fn the_users_own_rules_stay_and_are_told_in_options() {
             "! -s 192.0.2.0/24 -i eth0 -j REJECT --reject-with icmp-port-unreachable",
             None,
         ),
-        (
-            "! -s 192.0.2.0/24 -i eth0 -j DROP",
-            Some("--allow 192.0.2.0/24"),
-        ),
+        ("! -s 192.0.2.0/24 -j DROP", Some("--allow 192.0.2.0/24")),
         (
             "-s 192.0.2.7/32 -p tcp -m tcp --dport 80 -j DROP",
             Some("--deny 8080=192.0.2.7/32"),
         ),
         ("-s 192.0.2.7/32 -p tcp -m tcp --dport 99 -j DROP", None),
         ("-m limit --limit 5/sec -j LOG", None),
-        ("-s 192.0.2.0/24 -j RETURN", Some("--allow 192.0.2.0/24")),
+        ("! -s 192.0.2.0/24 -i eth0 -j DROP", None),
+        ("-s 192.0.2.0/24 -j RETURN", None),
     ] {
-        let plan = with(&format!("-A DOCKER-USER {rule}"));
+        let last = "-A DOCKER-USER -j RETURN";
+        let plan = plan(&PLAIN.replace(last, &format!("-A DOCKER-USER {rule}\n{last}")));
         assert_eq!(plan.refused, []);
         let note = plan.notes.first().expect("a note");
         assert!(note.contains(rule), "{note}");

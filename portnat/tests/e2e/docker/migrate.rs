@@ -45,10 +45,10 @@ impl Scene {
         fs::read_to_string(self.file()).expect("is there")
     }
 
+    /// Which file it reads dockerd's command line says.
     fn migrate(&self, arguments: &[&str]) -> Ended {
         let mut command = self.lab.host.command(PORTNAT);
         command.args(["docker", "migrate", "--docker", &self.docker.socket()]);
-        command.arg("--daemon-json").arg(self.file());
         let mut migrating = Daemon::spawn({
             command.args(arguments);
             command

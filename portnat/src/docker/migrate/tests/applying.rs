@@ -48,6 +48,7 @@ fn ground(second: &str) -> Ground {
         .map(|(tool, text)| Tables { tool, text })
         .collect();
     let running = facts.docker.as_mut().expect("is there");
+    running.reads = Some(facts.file.path.clone());
     running
         .observed
         .networks
