@@ -1,8 +1,14 @@
 //! Whether the firewall's rules could be read, and whether bridged packets meet them.
 
+use std::collections::BTreeSet;
+
 use super::daemon::number;
 use super::sysctls::list;
+use crate::doctor::rules::Outcome;
 use crate::doctor::{Facts, Finding, Severity};
+
+/// How many rules are told of a finding.
+const MOST_RULES: usize = 5;
 
 pub(super) fn is_read(facts: &Facts) -> Vec<Finding> {
     let firewall = &facts.firewall;
@@ -49,6 +55,47 @@ pub(super) fn is_read(facts: &Facts) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// The rules that are not understood, of those that a packet has come to.
+pub(super) fn unjudged(outcomes: &[Outcome]) -> impl Iterator<Item = (usize, usize)> {
+    outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Unjudged { chain, rule } => Some((*chain, *rule)),
+        Outcome::Dropped { .. } | Outcome::Redirected { .. } => None,
+    })
+}
+
+/// Says by which rules something may happen that are not understood here.
+pub(super) fn not_understood(
+    facts: &Facts,
+    places: &BTreeSet<(usize, usize)>,
+    what: &str,
+) -> Option<Finding> {
+    let rules = &facts.firewall.rules;
+    let texts = places.iter().map(|(chain, rule)| {
+        let chain = rules.chain(*chain);
+        let text = chain.rules.get(*rule).map(|rule| rule.text.as_str());
+        match text.filter(|text| !text.is_empty()) {
+            Some(text) => format!("{text} ({chain})"),
+            None => chain.to_string(),
+        }
+    });
+    let mut texts: Vec<_> = texts.collect();
+    if texts.is_empty() {
+        return None;
+    }
+    let many = number(texts.len(), "rule");
+    let summary = format!("{what} by {many} not understood here");
+    if texts.len() > MOST_RULES {
+        let more = texts.len() - MOST_RULES;
+        texts.truncate(MOST_RULES);
+        texts.push(format!("and {more} more"));
+    }
+    let meaning = format!(
+        "Packets of published ports come to them, and they ask for or do something that is not understood here: {}.",
+        texts.join("; ")
+    );
+    Some(Finding::new(Severity::Note, summary, meaning))
 }
 
 /// No rule is in the way, as far as they were read.

@@ -47,16 +47,20 @@ struct Dropping {
     chain: usize,
     rule: Option<usize>,
     perhaps: bool,
+    /// Whether connection tracking comes after it.
+    untracked: bool,
     trials: Vec<Trial>,
 }
 
 pub(super) fn passes(facts: &Facts) -> Vec<Finding> {
     let rules = &facts.firewall.rules;
     let mut droppings: Vec<Dropping> = Vec::new();
+    let mut unjudged = BTreeSet::new();
     for trial in trials(facts) {
         let hooks = [Hook::Prerouting, Hook::Forward, Hook::Postrouting].into_iter();
         let outcomes = hooks.flat_map(|hook| {
             let outcomes = rules.walk(hook, false, &trial.packet);
+            unjudged.extend(firewall::unjudged(&outcomes));
             outcomes.into_iter().map(move |outcome| (hook, outcome))
         });
         for (hook, outcome) in outcomes {
@@ -64,6 +68,7 @@ pub(super) fn passes(facts: &Facts) -> Vec<Finding> {
                 chain,
                 rule,
                 perhaps,
+                untracked,
             } = outcome
             else {
                 continue;
@@ -78,19 +83,21 @@ pub(super) fn passes(facts: &Facts) -> Vec<Finding> {
                     chain,
                     rule,
                     perhaps,
+                    untracked,
                     trials: vec![trial.clone()],
                 }),
             }
         }
     }
-    if droppings.is_empty() {
+    let unjudged = firewall::not_understood(facts, &unjudged, "what is published may be dropped");
+    if droppings.is_empty() && unjudged.is_none() {
         return vec![firewall::clear(
             facts,
             "what is published and masqueraded passes",
         )];
     }
     let judged = droppings.into_iter().map(|one| judge(facts, one));
-    judged.collect()
+    judged.chain(unjudged).collect()
 }
 
 impl Dropping {
@@ -115,6 +122,7 @@ fn judge(facts: &Facts, dropping: Dropping) -> Finding {
         chain: number,
         rule,
         perhaps,
+        untracked,
         trials,
     } = dropping;
     let chain = facts.firewall.rules.chain(number);
@@ -145,8 +153,12 @@ fn judge(facts: &Facts, dropping: Dropping) -> Finding {
     finding.remedies = distinct(
         trials
             .iter()
-            .flat_map(|trial| recipes::let_pass(facts, hook, chain, trial)),
+            .flat_map(|trial| recipes::let_pass(facts, (hook, untracked), chain, trial)),
     );
+    if untracked {
+        finding.meaning +=
+            " Connection tracking comes after it, so it cannot tell answers by their state.";
+    }
     if finding.remedies.len() > 1 {
         finding.meaning += " All of these commands are needed.";
     }

@@ -17,9 +17,16 @@ enum Keeper {
     Nobody,
 }
 
-/// Lets a packet pass that is dropped in a chain, to which it came from a hook.
-pub(super) fn let_pass(facts: &Facts, hook: Hook, chain: &Chain, trial: &Trial) -> Vec<String> {
+/// Lets a packet pass that is dropped in a chain, to which it came from a hook, perhaps before connection
+/// tracking.
+pub(super) fn let_pass(
+    facts: &Facts,
+    (hook, untracked): (Hook, bool),
+    chain: &Chain,
+    trial: &Trial,
+) -> Vec<String> {
     let mut trial = trial.clone();
+    trial.packet.untracked = untracked;
     if hook == Hook::Prerouting {
         // By which interface it leaves is not known there.
         trial.packet.out_interface = None;
@@ -154,7 +161,8 @@ fn nft(chain: &Chain, place: &str, trial: &Trial) -> String {
     let packet = &trial.packet;
     let mut rule = format!("nft insert rule {} {} {place}", chain.family, chain.table);
     let mut test = |words: String| rule = format!("{rule} {words}");
-    if matches!(trial.way, Way::Answers | Way::Back) {
+    let comes_back = matches!(trial.way, Way::Answers | Way::Back);
+    if comes_back && !packet.untracked {
         test("ct state established,related accept".to_owned());
         return rule;
     }
@@ -169,6 +177,11 @@ fn nft(chain: &Chain, place: &str, trial: &Trial) -> String {
         test(format!("{family} daddr {}", port.target));
         test(format!("{} dport {}", port.protocol, ports(port, '-')));
     }
+    if let (Way::Answers, Some(port)) = (trial.way, &trial.port) {
+        let family = if packet.v6 { "ip6" } else { "ip" };
+        test(format!("{family} saddr {}", port.target));
+        test(format!("{} sport {}", port.protocol, ports(port, '-')));
+    }
     test("accept".to_owned());
     rule
 }
@@ -177,7 +190,8 @@ fn iptables(chain: &Chain, place: &str, trial: &Trial) -> String {
     let packet = &trial.packet;
     let mut rule = format!("{} -t {} -I {place}", chain.command(), chain.table);
     let mut test = |words: String| rule = format!("{rule} {words}");
-    if matches!(trial.way, Way::Answers | Way::Back) {
+    let comes_back = matches!(trial.way, Way::Answers | Way::Back);
+    if comes_back && !packet.untracked {
         test("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_owned());
         return rule;
     }
@@ -190,6 +204,10 @@ fn iptables(chain: &Chain, place: &str, trial: &Trial) -> String {
     if let (Way::In | Way::Hairpin, Some(port)) = (trial.way, &trial.port) {
         test(format!("-d {}", port.target));
         test(format!("-p {} --dport {}", port.protocol, ports(port, ':')));
+    }
+    if let (Way::Answers, Some(port)) = (trial.way, &trial.port) {
+        test(format!("-s {}", port.target));
+        test(format!("-p {} --sport {}", port.protocol, ports(port, ':')));
     }
     test("-j ACCEPT".to_owned());
     rule

@@ -36,28 +36,35 @@ pub(super) fn conflicts(facts: &Facts) -> Vec<Finding> {
         return Vec::new();
     };
     let mut conflicts: Vec<Conflict> = Vec::new();
+    let mut unjudged = BTreeSet::new();
     let rules = &facts.firewall.rules;
     let pieces = Pieces::of(rules);
     if rules.has_chain(|chain| chain.base.as_ref().is_some_and(|base| base.is_nat)) {
         for port in report.ports.iter().flat_map(|port| pieces.cut(&port.sides)) {
             for (whose, hook, packet) in packets(facts, &port) {
+                let outcomes = rules.walk(hook, true, &packet);
                 // Of several the first has its way.
-                if let Some(Outcome::Redirected { chain, rule }) =
-                    rules.walk(hook, true, &packet).first()
-                {
-                    note(facts, &mut conflicts, (*chain, *rule), whose, &port);
+                let first = outcomes.iter().find_map(|outcome| match outcome {
+                    Outcome::Redirected { chain, rule } => Some((*chain, *rule)),
+                    _ => None,
+                });
+                if let Some(place) = first {
+                    note(facts, &mut conflicts, place, whose, &port);
                 }
+                unjudged.extend(firewall::unjudged(&outcomes));
             }
         }
     }
-    if conflicts.is_empty() {
+    let unjudged =
+        firewall::not_understood(facts, &unjudged, "published ports may be led elsewhere");
+    if conflicts.is_empty() && unjudged.is_none() {
         return vec![firewall::clear(
             facts,
             "no rule leads published ports elsewhere",
         )];
     }
     let judged = conflicts.iter().map(|conflict| judge(facts, conflict));
-    judged.collect()
+    judged.chain(unjudged).collect()
 }
 
 /// The packets that a rule may meet.

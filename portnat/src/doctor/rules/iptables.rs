@@ -30,6 +30,15 @@ const GO_ON: [&str; 18] = [
     "HL",
 ];
 
+/// Options whose argument may begin with a `-`, as what somebody has written for people.
+const ANY_TEXT: [&str; 5] = [
+    "--comment",
+    "--log-prefix",
+    "--nflog-prefix",
+    "--string",
+    "--hex-string",
+];
+
 /// Reads what is saved. `tables` are those that are wanted, where not all are.
 pub(in crate::doctor) fn read(
     saved: &str,
@@ -124,6 +133,9 @@ fn read_rule(words: &[String], line: &str) -> Rule {
         }
         // All that is not an option belongs to the one before.
         let mut arguments = Vec::new();
+        if ANY_TEXT.contains(&option) {
+            arguments.extend(words.next());
+        }
         while let Some(argument) = words.next_if(|word| !is_option(word)) {
             arguments.push(argument);
         }

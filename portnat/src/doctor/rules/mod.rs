@@ -4,6 +4,7 @@
 //! may be met or not. [`Ruleset::walk`] says what becomes of a packet.
 
 mod iptables;
+mod matches;
 mod nft;
 mod sets;
 #[cfg(test)]
@@ -106,6 +107,8 @@ pub(super) enum Test {
         values: Vec<Value>,
         negated: bool,
     },
+    /// All of one of these rows, or with `negated` of none.
+    OneOf { rows: Vec<Vec<Test>>, negated: bool },
     /// Who knows.
     Unknown,
 }
@@ -171,18 +174,37 @@ impl Ruleset {
     pub(super) fn edges(&self) -> impl Iterator<Item = u16> {
         let rules = self.chains.iter().flat_map(|chain| &chain.rules);
         let tests = rules.flat_map(|rule| &rule.tests);
-        let values = tests.filter_map(|test| match test {
+        tests.flat_map(Test::edges)
+    }
+}
+
+impl Test {
+    fn edges(&self) -> Vec<u16> {
+        let values = match self {
             Test::Known {
                 key: Key::SourcePort | Key::DestinationPort,
                 values,
                 ..
-            } => Some(values),
-            _ => None,
-        });
-        values.flatten().flat_map(|value| match value {
+            } => values,
+            Test::OneOf { rows, .. } => {
+                return rows.iter().flatten().flat_map(Test::edges).collect();
+            }
+            Test::Known { .. } | Test::Unknown => return Vec::new(),
+        };
+        let edges = values.iter().flat_map(|value| match value {
             Value::Numbers(first, last) => vec![*first, last.saturating_add(1)],
             _ => Vec::new(),
-        })
+        });
+        edges.collect()
+    }
+
+    /// Whether there is something about it that is not understood.
+    fn is_unknown(&self) -> bool {
+        match self {
+            Test::Known { .. } => false,
+            Test::OneOf { rows, .. } => rows.iter().flatten().any(Test::is_unknown),
+            Test::Unknown => true,
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
+use super::matches::{key, known, matched, parts};
 use super::sets::{Sets, value};
-use super::{Action, Base, Chain, Family, Hook, Key, Rule, Ruleset, Test, Tool, Value};
+use super::{Action, Base, Chain, Family, Hook, Rule, Ruleset, Test, Tool};
 
 /// The tables of iptables.
 const IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
@@ -299,92 +300,4 @@ fn verdicts(
         Some(rule(tests.collect(), action))
     };
     elements.iter().filter_map(one).collect()
-}
-
-/// The parts of what is put together of several (`ip saddr . tcp dport`), or it itself.
-fn parts(json: &Json) -> &[Json] {
-    let json = json.get("elem").map_or(json, |element| &element["val"]);
-    match &json["concat"] {
-        Json::Array(parts) => parts,
-        _ => std::slice::from_ref(json),
-    }
-}
-
-fn known(key: Key, values: Option<Vec<Value>>, negated: bool) -> Test {
-    values.map_or(Test::Unknown, |values| Test::Known {
-        key,
-        values,
-        negated,
-    })
-}
-
-/// A comparison.
-fn matched(listed: &Json, what: &Json, sets: &Sets) -> Vec<Test> {
-    let negated = match what["op"].as_str() {
-        Some("==" | "in") => false,
-        Some("!=") => true,
-        _ => return vec![Test::Unknown],
-    };
-    let Some((key, mut tests)) = key(&what["left"]) else {
-        return vec![Test::Unknown];
-    };
-    let values = sets.values(listed, key, &what["right"]);
-    // Of connection tracking's marks of a flow only these are never on ours.
-    let never =
-        |value: &Value| matches!(value, Value::Name(name) if name == "dnat" || name == "snat");
-    let values = values.filter(|values| key != Key::Status || values.iter().all(never));
-    tests.push(known(key, values, negated));
-    tests
-}
-
-/// What is compared, and what that takes for granted.
-fn key(left: &Json) -> Option<(Key, Vec<Test>)> {
-    let (kind, what) = left.as_object()?.iter().next()?;
-    let name = |part: &str| what[part].as_str().unwrap_or_default();
-    match kind.as_str() {
-        "meta" => Some((
-            match name("key") {
-                "iifname" | "iif" => Key::InInterface,
-                "oifname" | "oif" => Key::OutInterface,
-                "l4proto" => Key::Protocol,
-                "nfproto" | "protocol" => Key::Family,
-                _ => return None,
-            },
-            Vec::new(),
-        )),
-        "ct" => match name("key") {
-            "state" => Some((Key::State, Vec::new())),
-            "status" => Some((Key::Status, Vec::new())),
-            _ => None,
-        },
-        "fib" => {
-            let flags = &what["flags"];
-            let is_plain = *flags == "daddr" || *flags == Json::from(vec!["daddr"]);
-            (name("result") == "type" && is_plain).then_some((Key::DestinationType, Vec::new()))
-        }
-        "payload" => {
-            let needs = |key, value: &str| {
-                let values = vec![Value::Name(value.to_owned())];
-                vec![known(key, Some(values), false)]
-            };
-            let protocol = name("protocol");
-            let needed = match protocol {
-                "ip" => needs(Key::Family, "ipv4"),
-                "ip6" => needs(Key::Family, "ipv6"),
-                "tcp" | "udp" | "sctp" => needs(Key::Protocol, protocol),
-                "th" => Vec::new(),
-                _ => return None,
-            };
-            let key = match name("field") {
-                "saddr" => Key::Source,
-                "daddr" => Key::Destination,
-                "sport" => Key::SourcePort,
-                "dport" => Key::DestinationPort,
-                "protocol" | "nexthdr" => Key::Protocol,
-                _ => return None,
-            };
-            Some((key, needed))
-        }
-        _ => None,
-    }
 }

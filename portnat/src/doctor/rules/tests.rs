@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod silent;
+
 use super::*;
 
 const NFT: &str = include_str!("fixtures/ruleset.json");
@@ -33,12 +35,14 @@ fn packet(to: &str, port: u16) -> Packet {
 /// What drops a forwarded packet: the chain, the rule's place or the policy, and whether that is sure.
 fn dropped(rules: &Ruleset, packet: &Packet) -> Vec<(String, Option<usize>, bool)> {
     let outcomes = rules.walk(Hook::Forward, false, packet);
-    let named = outcomes.into_iter().map(|outcome| match outcome {
+    let named = outcomes.into_iter().filter_map(|outcome| match outcome {
         Outcome::Dropped {
             chain,
             rule,
             perhaps,
-        } => (rules.chain(chain).name.clone(), rule, !perhaps),
+            ..
+        } => Some((rules.chain(chain).name.clone(), rule, !perhaps)),
+        Outcome::Unjudged { .. } => None,
         Outcome::Redirected { .. } => panic!("nothing translates there"),
     });
     named.collect()

@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::{Action, Chain, Family, Hook, Key, Rule, Ruleset, Test, Value};
+use super::{Action, Base, Chain, Family, Hook, Key, Rule, Ruleset, Test, Value};
 
 /// How deep chains lead to others; the kernel allows 16.
 const DEEPEST: usize = 16;
+
+/// When connection tracking has its turn at the hooks where it sees packets first (`NF_IP_PRI_CONNTRACK`).
+const CONNTRACK: i64 = -200;
 
 /// A packet, as far as it is known; what is `None` can be anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub(in crate::doctor) struct Packet {
     pub(in crate::doctor) established: bool,
     /// Whether it is for an address of the host's own.
     pub(in crate::doctor) is_local: bool,
+    /// Whether connection tracking has not seen it yet: rules there take it for invalid.
+    pub(in crate::doctor) untracked: bool,
 }
 
 /// What becomes of it.
@@ -34,9 +39,22 @@ pub(in crate::doctor) enum Outcome {
         rule: Option<usize>,
         /// Unless a rule that is not understood lets it through before.
         perhaps: bool,
+        /// Whether connection tracking comes after the chain.
+        untracked: bool,
     },
+    /// This rule may drop it or translate its destination, but is not understood.
+    Unjudged { chain: usize, rule: usize },
     /// Its destination is translated by this rule.
     Redirected { chain: usize, rule: usize },
+}
+
+/// What is not sure on a packet's way.
+#[derive(Clone, Debug, Default)]
+struct Doubt {
+    /// Whether a rule may have let it through.
+    perhaps: bool,
+    /// The rules that may drop it or translate its destination, and are not understood.
+    unjudged: Vec<(usize, usize)>,
 }
 
 /// What a chain says.
@@ -48,9 +66,11 @@ enum Said {
 
 impl Packet {
     /// Before routing it leaves by no interface yet, and what the host sends came in by none.
-    fn at(&self, hook: Hook) -> Self {
+    fn at(&self, base: &Base) -> Self {
         let mut packet = self.clone();
-        match hook {
+        let first = matches!(base.hook, Hook::Prerouting | Hook::Output);
+        packet.untracked = first && base.priority <= CONNTRACK;
+        match base.hook {
             Hook::Prerouting => packet.out_interface = Some(String::new()),
             Hook::Output => packet.in_interface = Some(String::new()),
             // By which interface it came is known there too since Linux 5.7 (28f8bfd1ac94).
@@ -70,7 +90,6 @@ impl Ruleset {
         is_nat: bool,
         packet: &Packet,
     ) -> Vec<Outcome> {
-        let packet = &packet.at(hook);
         let mut bases: Vec<_> = self
             .chains
             .iter()
@@ -81,25 +100,35 @@ impl Ruleset {
             })
             .collect();
         bases.sort_by_key(|(_, chain, base)| (base.priority, chain.tool));
-        let outcomes = bases.into_iter().filter_map(|(number, _, base)| {
-            let mut perhaps = false;
-            match self.run(number, packet, &mut perhaps, 0) {
+        let outcomes = bases.into_iter().flat_map(|(number, _, base)| {
+            let packet = packet.at(base);
+            let mut doubt = Doubt::default();
+            let decided = match self.run(number, &packet, &mut doubt, 0) {
                 Said::Decided(outcome) => Some(outcome),
                 Said::Nothing if base.drops => Some(Outcome::Dropped {
                     chain: number,
                     rule: None,
-                    perhaps,
+                    perhaps: doubt.perhaps,
+                    untracked: packet.untracked,
                 }),
                 Said::Nothing | Said::Accept => None,
-            }
+            };
+            // What is dropped for sure nobody else drops.
+            let unjudged = match decided {
+                Some(Outcome::Dropped { perhaps: false, .. }) => Vec::new(),
+                _ => doubt.unjudged,
+            };
+            let unjudged = unjudged.into_iter();
+            let unjudged = unjudged.map(|(chain, rule)| Outcome::Unjudged { chain, rule });
+            decided.into_iter().chain(unjudged)
         });
         outcomes.collect()
     }
 
-    fn run(&self, number: usize, packet: &Packet, perhaps: &mut bool, depth: usize) -> Said {
+    fn run(&self, number: usize, packet: &Packet, doubt: &mut Doubt, depth: usize) -> Said {
         let chain = &self.chains[number];
         if depth > DEEPEST {
-            *perhaps = true;
+            doubt.perhaps = true;
             return Said::Nothing;
         }
         for (place, rule) in chain.rules.iter().enumerate() {
@@ -108,6 +137,7 @@ impl Ruleset {
                 continue;
             }
             let sure = is_met.is_some();
+            let is_unknown = rule.tests.iter().any(Test::is_unknown);
             match &rule.action {
                 Action::Nothing => {}
                 Action::Accept if sure => return Said::Accept,
@@ -116,33 +146,55 @@ impl Ruleset {
                     return Said::Decided(Outcome::Dropped {
                         chain: number,
                         rule: Some(place),
-                        perhaps: *perhaps,
+                        perhaps: doubt.perhaps,
+                        untracked: packet.untracked,
                     });
                 }
-                Action::Redirect(_) if sure && !*perhaps => {
+                Action::Redirect(_) if sure && !doubt.perhaps => {
                     return Said::Decided(Outcome::Redirected {
                         chain: number,
                         rule: place,
                     });
                 }
-                // A rule that may drop is there for others, as lists of bad addresses are.
-                Action::Drop | Action::Redirect(_) => {}
-                Action::Accept | Action::Return | Action::Unknown => *perhaps = true,
+                // A rule that asks for what is not known of the packet is there for others, as lists of bad
+                // addresses are.
+                Action::Drop | Action::Redirect(_) => {
+                    if sure || is_unknown {
+                        doubt.unjudged.push((number, place));
+                    }
+                }
+                Action::Unknown => {
+                    doubt.perhaps = true;
+                    if sure || is_unknown {
+                        doubt.unjudged.push((number, place));
+                    }
+                }
+                Action::Accept | Action::Return => doubt.perhaps = true,
                 Action::Jump(to) | Action::Goto(to) => {
                     let Some(to) = self.named(chain, to) else {
-                        *perhaps = true;
+                        doubt.perhaps = true;
                         continue;
                     };
-                    let mut beneath = *perhaps;
+                    let is_jump = matches!(rule.action, Action::Jump(_));
+                    let mut beneath = doubt.clone();
                     let said = self.run(to, packet, &mut beneath, depth + 1);
                     if sure {
-                        *perhaps = beneath;
+                        *doubt = beneath;
                         match said {
-                            Said::Nothing if matches!(rule.action, Action::Jump(_)) => {}
+                            Said::Nothing if is_jump => {}
                             said => return said,
                         }
                     } else {
-                        *perhaps |= beneath || matches!(said, Said::Accept);
+                        let decides = matches!(said, Said::Decided(_));
+                        // Whoever goes there for good does not come to what stands behind.
+                        let ends = !is_jump && !decides;
+                        doubt.perhaps |= beneath.perhaps || matches!(said, Said::Accept) || ends;
+                        if is_unknown {
+                            doubt.unjudged = beneath.unjudged;
+                            if decides {
+                                doubt.unjudged.push((number, place));
+                            }
+                        }
                     }
                 }
             }
@@ -173,27 +225,47 @@ impl Chain {
 impl Rule {
     /// Whether the packet meets all tests; `None` if that is not known.
     fn is_met(&self, packet: &Packet) -> Option<bool> {
-        let mut met = Some(true);
-        for test in &self.tests {
-            match test.is_met(packet) {
-                Some(true) => {}
-                Some(false) => return Some(false),
-                None => met = None,
-            }
-        }
-        met
+        all(&self.tests, packet)
     }
+}
+
+fn all(tests: &[Test], packet: &Packet) -> Option<bool> {
+    let mut met = Some(true);
+    for test in tests {
+        match test.is_met(packet) {
+            Some(true) => {}
+            Some(false) => return Some(false),
+            None => met = None,
+        }
+    }
+    met
+}
+
+fn one_of(rows: &[Vec<Test>], packet: &Packet) -> Option<bool> {
+    let mut met = Some(false);
+    for row in rows {
+        match all(row, packet) {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => met = None,
+        }
+    }
+    met
 }
 
 impl Test {
     fn is_met(&self, packet: &Packet) -> Option<bool> {
-        let Test::Known {
-            key,
-            values,
-            negated,
-        } = self
-        else {
-            return None;
+        let (key, values, negated) = match self {
+            Test::Known {
+                key,
+                values,
+                negated,
+            } => (key, values, negated),
+            Test::OneOf { rows, negated } => {
+                let met = one_of(rows, packet);
+                return met.map(|is_one| is_one != *negated);
+            }
+            Test::Unknown => return None,
         };
         let is_one = match key {
             Key::InInterface => interface(packet.in_interface.as_deref(), values),
@@ -205,10 +277,10 @@ impl Test {
             Key::Protocol => name(packet.protocol.as_deref(), values),
             Key::Family => name(Some(if packet.v6 { "ipv6" } else { "ipv4" }), values),
             Key::State => {
-                let state = if packet.established {
-                    "established"
-                } else {
-                    "new"
+                let state = match (packet.untracked, packet.established) {
+                    (true, _) => "invalid",
+                    (false, true) => "established",
+                    (false, false) => "new",
                 };
                 name(Some(state), values)
             }

@@ -267,6 +267,77 @@ fn rules_that_see_frames_are_said_not_to_be_judged() {
     assert_eq!(severity, Severity::Note, "not simply ok");
 }
 
+/// Connection tracking has not seen a packet there, so no rule for answers by their state would help.
+#[test]
+fn the_commands_mend_it_before_connection_tracking_too() {
+    let saved = "*raw\n:PREROUTING DROP [0:0]\nCOMMIT\n";
+    let (severity, finding) = one(&with(saved), "forward-rules");
+    assert_eq!(severity, Severity::Fault);
+    assert!(
+        finding
+            .meaning
+            .contains("Connection tracking comes after it"),
+        "{finding:?}"
+    );
+    let commands = finding.remedies.join("\n");
+    assert!(!commands.contains("ctstate"), "{commands}");
+    let answers =
+        "iptables-legacy -t raw -I PREROUTING -i docker0 -s 172.17.0.2 -p tcp --sport 80 -j ACCEPT";
+    assert!(commands.contains(answers), "{commands}");
+    let rules = commands.replace("iptables-legacy -t raw -I", "-A");
+    let mended = saved.replace("COMMIT", &format!("{rules}\nCOMMIT"));
+    assert_eq!(found(&with(&mended), "forward-rules"), []);
+    // As nft says it.
+    let mut facts = with(saved);
+    let chain = &mut facts.firewall.rules.chains[0];
+    (chain.tool, chain.family) = (Tool::Nft, Family::Inet);
+    let (_, finding) = one(&facts, "forward-rules");
+    let commands = finding.remedies.join("\n");
+    let answers = "PREROUTING iifname \"docker0\" ip saddr 172.17.0.2 tcp sport 80 accept";
+    assert!(
+        commands.contains(answers) && !commands.contains("ct state"),
+        "{commands}"
+    );
+}
+
+#[test]
+fn what_is_not_understood_is_said_and_not_simply_ok() {
+    let forward = "*filter\n:FORWARD ACCEPT [0:0]\n";
+    let rule = "-A FORWARD -p tcp -m u32 --u32 \"0x0>>0x16\" -j DROP";
+    let (severity, finding) = one(
+        &with(&format!("{forward}{rule}\nCOMMIT\n")),
+        "forward-rules",
+    );
+    assert_eq!(severity, Severity::Note);
+    assert_eq!(
+        finding.summary,
+        "what is published may be dropped by 1 rule not understood here"
+    );
+    assert!(finding.meaning.contains(rule), "{finding:?}");
+    assert!(
+        finding.meaning.contains("chain FORWARD of table ip filter"),
+        "{finding:?}"
+    );
+    // Nothing of ours comes to it.
+    let other = rule.replace("-p tcp", "-p udp -i wlan0");
+    assert_eq!(
+        found(
+            &with(&format!("{forward}{other}\nCOMMIT\n")),
+            "forward-rules"
+        ),
+        []
+    );
+
+    let nat = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m u32 --u32 \"0x0>>0x16\" -j DNAT \
+               --to-destination 172.17.0.9\nCOMMIT\n";
+    let (severity, finding) = one(&with(nat), "nat-rules");
+    assert_eq!(severity, Severity::Note);
+    assert_eq!(
+        finding.summary,
+        "published ports may be led elsewhere by 1 rule not understood here"
+    );
+}
+
 /// A look at each with each would take minutes.
 #[test]
 fn as_many_ports_as_there_are_are_judged_at_once() {
