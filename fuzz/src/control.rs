@@ -62,7 +62,11 @@ async fn play(mut asked: mpsc::Receiver<Request>) {
                 let (number, ended) = oneshot::channel();
                 let _ = number.send(7);
                 let ports = Vec::new();
-                let _ = answer.send(Ok(Unpublishing { ports, ended }));
+                let _ = answer.send(Ok(Unpublishing {
+                    ports,
+                    waiting: Vec::new(),
+                    ended,
+                }));
             }
             Request::Reload(answer) => {
                 let _ = answer.send(Err(ChangeError::NoConfig));

@@ -32,18 +32,38 @@ mod plan;
 #[expect(dead_code, reason = "some of it only the tests need")]
 mod daemon;
 
+#[path = "../../tests/e2e/docker/ground.rs"]
+#[expect(dead_code, reason = "some of it only the tests need")]
+mod dockerd;
+
 #[path = "../../tests/e2e/survival/event.rs"]
 mod event;
 
-/// What the daemon's room needs of the tests' support.
+/// What the daemon's room and Docker's need of the tests' support.
 mod support {
-    use std::time::Duration;
+    use std::fmt::Debug;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     pub(crate) fn patience() -> Duration {
         Duration::from_secs(60)
     }
 
     pub(crate) const INTERVAL: Duration = Duration::from_millis(20);
+
+    pub(crate) fn eventually<T, E: Debug>(
+        what: &str,
+        mut attempt: impl FnMut() -> Result<T, E>,
+    ) -> T {
+        let deadline = Instant::now() + patience();
+        loop {
+            match attempt() {
+                Ok(value) => return value,
+                Err(error) if Instant::now() > deadline => panic!("{what}: still {error:?}"),
+                Err(_) => thread::sleep(INTERVAL),
+            }
+        }
+    }
 }
 
 use std::fs;

@@ -179,5 +179,7 @@ fn colour(peer: Peer) -> RGBColor {
         Peer::XdpRedirect => RGBColor(0x66, 0xcc, 0xee),
         Peer::XdpRedirectStack => RGBColor(0x99, 0xdd, 0xff),
         Peer::XdpDrop => RGBColor(0x55, 0x55, 0x55),
+        Peer::DockerStable => RGBColor(0xdd, 0xaa, 0x33),
+        Peer::DockerNewest => RGBColor(0x99, 0x77, 0x00),
     }
 }

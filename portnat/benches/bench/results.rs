@@ -34,6 +34,8 @@ pub(crate) enum Unit {
     GbitPerSecond,
     /// Parts of one; more is better.
     Share,
+    /// Seconds; less is better.
+    Seconds,
     /// Microseconds; less is better.
     Microseconds,
     /// Nanoseconds; less is better.
@@ -51,6 +53,7 @@ impl Unit {
             Unit::PerSecond => "/s",
             Unit::Share => "",
             Unit::GbitPerSecond => "Gbit/s",
+            Unit::Seconds => "s",
             Unit::Microseconds => "µs",
             Unit::Nanoseconds => "ns",
             Unit::CpuSecondsPerGbit => "CPU s/Gbit",

@@ -16,7 +16,8 @@ use crate::spec::PublishSpec;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A target's address, for all its ports; or ports of the host: [IP:]PORT[-LAST][/PROTO], where IP
-    /// is the address that they are published on. What is published as a range goes as a whole.
+    /// is the address that they are published on. What is published as a range goes as a whole; what waits
+    /// for a container of Docker's that does not run goes too.
     #[arg(value_name = "TARGET|PORT")]
     what: What,
 
@@ -79,6 +80,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     for port in &ports.unpublished {
         super::print(format_args!("unpublished {port}"))?;
+    }
+    for spec in &ports.waiting {
+        super::print(format_args!(
+            "unpublished {spec}, whose container is not there"
+        ))?;
     }
     if ports.flows_ended > 0 {
         super::print(format_args!(

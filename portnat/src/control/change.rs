@@ -13,7 +13,7 @@ use crate::flows::PortFilter;
 use crate::model::{AdmissionError, Publication, PublishError};
 use crate::net::NetError;
 use crate::report::PortSides;
-use crate::spec::{PublishSpec, SpecError, Wish};
+use crate::spec::{NamedSpec, PublishSpec, SpecError, Wish};
 
 /// How many specs a request can have: each is compared with each, by a loop that has others to look after.
 const MOST: usize = 1024;
@@ -44,6 +44,9 @@ pub struct UnpublishedPorts {
     pub unpublished: Vec<PortSides>,
     /// How many flows ended with that.
     pub flows_ended: u64,
+    /// What was to be published of containers as soon as they are there, and is not any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
 }
 
 /// The answer to a request that the config be read anew.
@@ -172,6 +175,16 @@ impl Selector {
             Selector::Target(target) => publication.spec.target == *target,
             Selector::Specs(specs) => specs.iter().any(|spec| publication.is_meant_by(spec)),
             Selector::Port(filter) => publication.ports.iter().any(|port| filter.covers(port)),
+        }
+    }
+
+    /// Whether this is meant, which is published when its container is there.
+    #[must_use]
+    pub fn means_waiting(&self, spec: &NamedSpec) -> bool {
+        match self {
+            Selector::Port(filter) => filter.covers_wanted(&spec.mapping),
+            // Who is not there has no address.
+            Selector::Target(_) | Selector::Specs(_) => false,
         }
     }
 

@@ -79,6 +79,8 @@ pub struct Reloading {
 pub struct Unpublishing {
     /// The ports.
     pub ports: Vec<PortSides>,
+    /// What was not there yet, as `8080:80/tcp@web`.
+    pub waiting: Vec<String>,
     /// When their flows are ended, how many there were.
     pub ended: oneshot::Receiver<u64>,
 }

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::admissions::Admissions;
-use super::called::resolve;
+use super::called::{Called, resolve};
 use super::docker::Docker;
 use super::{Daemon, Options, memory};
 use crate::control::{ChangeError, PublishedPorts, Selector, Unpublishing};
@@ -42,13 +42,24 @@ impl Daemon {
         &mut self,
         selector: &Selector,
     ) -> Result<Unpublishing, ChangeError> {
-        selector.check(self.ledger.iter())?;
+        let is_waiting = |one: &Called| one.now.is_none() && selector.means_waiting(&one.spec);
+        let waiting = self.called.iter().filter(|one| is_waiting(one));
+        let waiting: Vec<_> = waiting.map(|one| one.spec.to_string()).collect();
+        if waiting.is_empty() {
+            selector.check(self.ledger.iter())?;
+        }
         let mut next = self.ledger.clone();
         let change = next.unpublish(|one| selector.means(one));
         self.commit_ledger(next).await?;
+        self.called.retain(|one| !is_waiting(one));
+        self.commands.write(&self.ledger, &self.called);
         say(&change);
+        for spec in &waiting {
+            info!("no longer to be published: {spec}");
+        }
         Ok(Unpublishing {
             ports: sides(&change.removed),
+            waiting,
             ended: self.end_flows(&change),
         })
     }

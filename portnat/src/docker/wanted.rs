@@ -83,7 +83,7 @@ impl Wanted {
                     names.insert(address, named);
                 }
             }
-            let own = Addresses::of(&Ways::of(container, &networks));
+            let own = Addresses::of(container, &networks);
             wanted.containers.insert(container.name.clone(), own);
             wanted.publish(container, labelled.as_ref(), &networks, ipv6);
         }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::listed::ListedFlow;
 use super::transport::Transport;
 use crate::model::PublishedPort;
-use crate::spec::Ports;
+use crate::spec::{Mapping, Ports};
 
 /// Which flows are meant: those that meet all that is said; without a word, all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -116,6 +116,22 @@ impl PortFilter {
     pub fn covers(&self, port: &PublishedPort) -> bool {
         self.ports.intersection(port.ports) == Some(port.ports)
             && self.is_beside(port, port.address)
+    }
+
+    /// Whether all that a mapping asks for is meant, which may not be published now. Who leaves the choice of
+    /// the host's ports to us has none then.
+    #[must_use]
+    pub fn covers_wanted(&self, mapping: &Mapping) -> bool {
+        let on = |address: IpAddr| match mapping.host_ip {
+            Some(host) => host == address,
+            None => address.is_unspecified(),
+        };
+        let mut numbers = self.protocol.iter().map(|protocol| protocol.0);
+        mapping
+            .host_ports
+            .is_some_and(|ports| self.ports.intersection(ports) == Some(ports))
+            && self.address.is_none_or(on)
+            && numbers.all(|number| number == mapping.protocol.number())
     }
 
     /// Whether address and protocol are right.

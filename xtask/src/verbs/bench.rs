@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     apt::{self, Apt},
-    cargo, ebpf,
+    cargo, docker, ebpf,
     exec::{self, say},
     verbs,
 };
@@ -40,9 +40,23 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         Ok(None) => {}
         Err(error) => say(&format!("going on without docker-proxy: {error:#}")),
     }
+    if has_dockers(arguments) {
+        cargo.envs(docker::provide());
+    }
     cargo.arg("--").args(arguments);
     verbs::as_root(&mut cargo, "the benchmark")?;
     exec::run(&mut cargo)
+}
+
+/// Whether whole Dockers are measured: by name, or as all works are.
+fn has_dockers(arguments: &[String]) -> bool {
+    let is_work = |argument: &&String| argument.len() == 1 && !argument.starts_with(is_digit);
+    let mut works = arguments.iter().filter(is_work).peekable();
+    works.peek().is_none() || works.any(|work| work == "p")
+}
+
+fn is_digit(letter: char) -> bool {
+    letter.is_ascii_digit()
 }
 
 /// Docker's proxy out of Debian's package; none if one is installed. The package itself is not

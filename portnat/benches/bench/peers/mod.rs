@@ -4,6 +4,7 @@ mod iptables;
 mod nftables;
 mod proxy;
 
+use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::daemon::Daemon;
+use crate::dockerd::Which;
 use crate::ground::{Ground, INSIDE, Needs, PUBLISHED};
 use crate::machine;
 
@@ -39,6 +41,10 @@ pub(crate) enum Peer {
     XdpRedirectStack,
     /// An XDP program that drops: the limit of the uplink.
     XdpDrop,
+    /// A whole Docker with its rules and its proxies: this machine's Debian's.
+    DockerStable,
+    /// The same of Debian's newest.
+    DockerNewest,
 }
 
 impl Peer {
@@ -77,6 +83,8 @@ impl Peer {
             Peer::IptablesLegacy => find(iptables::PROGRAM),
             Peer::Nftables => find(nftables::PROGRAM),
             Peer::DockerProxy => proxy::program(),
+            Peer::DockerStable => env::var_os(Which::Stable.variable()).map(PathBuf::from),
+            Peer::DockerNewest => env::var_os(Which::Newest.variable()).map(PathBuf::from),
             _ => return None,
         };
         program

@@ -3,6 +3,7 @@
 mod bulk;
 mod bystander;
 mod connections;
+mod containers;
 mod latency;
 mod links;
 mod memory;
@@ -99,6 +100,11 @@ pub(crate) static WORKS: &[Work] = &[
         letter: 'o',
         title: "interfaces that come again",
         run: links::that_come_again,
+    },
+    Work {
+        letter: 'p',
+        title: "docker run with many ports of TCP",
+        run: containers::with_ports,
     },
 ];
 

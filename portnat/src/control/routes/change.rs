@@ -37,11 +37,13 @@ impl Desk {
         let asked = self.ask(|answer| Request::Unpublish(selector, answer));
         let Unpublishing {
             ports: unpublished,
+            waiting,
             ended,
         } = asked.await??;
         let answer = UnpublishedPorts {
             unpublished,
             flows_ended: number(ended).await?,
+            waiting,
         };
         Ok(json(StatusCode::OK, &answer))
     }

@@ -2,14 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Wanted, Ways};
+use super::{Networks, Wanted, Ways};
+use crate::docker::observed::Container;
 use crate::spec::{NamedSpec, PublishSpec, SpecError};
 
 /// A container's addresses in the networks that are its ways outside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses {
     v4: Option<Ipv4Addr>,
     v6: Option<Ipv6Addr>,
+    /// A network of it that leads nowhere.
+    internal: Option<String>,
 }
 
 /// Why a name is not an address now.
@@ -31,6 +34,16 @@ pub enum NameError {
         /// What is to be published.
         spec: String,
     },
+    /// It is in internal networks alone.
+    #[error(
+        "{spec}: network {network} of this container is --internal, so nothing of it is published: docker network connect takes it into one that is not"
+    )]
+    Internal {
+        /// What is to be published.
+        spec: String,
+        /// One of them.
+        network: String,
+    },
     /// Its labels keep it from being published.
     #[error("{spec}: {why}")]
     Labels {
@@ -45,8 +58,14 @@ pub enum NameError {
 }
 
 impl Addresses {
-    pub(super) fn of(ways: &Ways<'_>) -> Self {
+    pub(super) fn of(container: &Container, networks: &Networks<'_>) -> Self {
+        let ways = Ways::of(container, networks);
+        let mut internal = container.endpoints.iter().filter(|endpoint| {
+            let network = networks.get(endpoint.network.as_str());
+            network.is_some_and(|network| network.internal)
+        });
         Addresses {
+            internal: internal.next().map(|endpoint| endpoint.name.clone()),
             v4: ways.v4.and_then(|(endpoint, _)| endpoint.v4),
             v6: ways.v6.and_then(|(endpoint, _)| endpoint.v6),
         }
@@ -61,7 +80,7 @@ impl Wanted {
     /// The container is not there, or cannot be reached so, or its labels make no sense.
     pub fn at(&self, spec: &NamedSpec) -> Result<PublishSpec, NameError> {
         let words = || spec.to_string();
-        let Some(Addresses { v4, v6 }) = self.containers.get(&spec.name) else {
+        let Some(Addresses { v4, v6, internal }) = self.containers.get(&spec.name) else {
             return Err(NameError::Unknown { spec: words() });
         };
         let (v4, v6) = (v4.map(IpAddr::from), v6.map(IpAddr::from));
@@ -69,7 +88,13 @@ impl Wanted {
             Some(IpAddr::V6(_)) => v6.or(v4),
             _ => v4.or(v6),
         };
-        let target = target.ok_or_else(|| NameError::NoAddress { spec: words() })?;
+        let target = target.ok_or_else(|| match internal.clone() {
+            Some(network) => NameError::Internal {
+                spec: words(),
+                network,
+            },
+            None => NameError::NoAddress { spec: words() },
+        })?;
         let found = spec.at(target)?;
         match self.admission(&found) {
             Ok(_) => Ok(found),

@@ -300,6 +300,14 @@ fn a_container_that_is_named_is_at_its_address() {
         why.starts_with("9:90/tcp@wob: Docker has no running"),
         "{why}"
     );
+    for network in &mut observed.networks {
+        network.internal = true;
+    }
+    let why = at(&observed, "9:90@web").expect_err("nothing is published there");
+    assert!(
+        why.contains("network bridge of this container is --internal"),
+        "{why}"
+    );
     container(&mut observed, "web").endpoints.clear();
     let why = at(&observed, "9:90@web").expect_err("has no address");
     assert!(why.contains("docker network connect"), "{why}");

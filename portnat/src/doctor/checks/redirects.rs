@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::firewall;
 use super::pieces::{self, Pieces};
 use super::sysctls::list;
-use crate::doctor::rules::{Action, Hook, Outcome, Packet};
+use crate::doctor::rules::{Action, Hook, Outcome, Packet, UNTOLD};
 use crate::doctor::{Facts, Finding, Severity};
 use crate::report::PortSides;
 
@@ -173,7 +173,10 @@ fn judge(facts: &Facts, conflict: &Conflict) -> Finding {
         .map(|port| format!("{}/{}", port.host(), port.protocol))
         .collect();
     let ports: Vec<_> = ports.iter().map(String::as_str).collect();
-    let summary = format!("{chain} leads {} to {to}", list(&ports));
+    let summary = match to.as_str() {
+        UNTOLD => format!("{chain} leads {} to what the rule chooses", list(&ports)),
+        to => format!("{chain} leads {} to {to}", list(&ports)),
+    };
     let is_dockers = chain.name.starts_with("DOCKER");
     if conflict.same {
         return Finding::new(

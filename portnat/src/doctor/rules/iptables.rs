@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::sets::protocol;
-use super::{Action, Base, Chain, Family, Hook, Key, Rule, Ruleset, Test, Tool, Value};
+use super::{Action, Base, Chain, Family, Hook, Key, Rule, Ruleset, Test, Tool, UNTOLD, Value};
 
 /// Targets that do something and let the packet go on to the next rule.
 const GO_ON: [&str; 18] = [
@@ -171,7 +171,7 @@ fn jump(target: &str) -> Action {
         "ACCEPT" => Action::Accept,
         "DROP" | "REJECT" => Action::Drop,
         "RETURN" => Action::Return,
-        "DNAT" => Action::Redirect("elsewhere".to_owned()),
+        "DNAT" => Action::Redirect(UNTOLD.to_owned()),
         "REDIRECT" => Action::Redirect("the host itself".to_owned()),
         "SNAT" | "MASQUERADE" | "QUEUE" | "NFQUEUE" | "TPROXY" | "SYNPROXY" | "NETMAP"
         | "TARPIT" => Action::Unknown,

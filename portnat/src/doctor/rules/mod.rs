@@ -20,6 +20,9 @@ pub(super) use iptables::read as read_iptables;
 pub(super) use nft::{dormant, managed_tables, read as read_nft, rule_texts, unjudged};
 pub(super) use walk::{Outcome, Packet};
 
+/// Where a rule leads that does not tell it by itself: it looks it up in a map, say.
+pub(super) const UNTOLD: &str = "elsewhere";
+
 /// All rules of a network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ruleset {

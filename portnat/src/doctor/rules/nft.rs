@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::matches::{key, known, matched, parts};
 use super::sets::{Sets, value};
-use super::{Action, Base, Chain, Family, Hook, Rule, Ruleset, Test, Tool};
+use super::{Action, Base, Chain, Family, Hook, Rule, Ruleset, Test, Tool, UNTOLD};
 
 /// The tables of iptables.
 const IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
@@ -231,7 +231,7 @@ fn destination(kind: &str, what: &Json) -> String {
         (Some(address), None) => address.to_owned(),
         (None, Some(port)) if kind == "redirect" => format!("port {port} of the host"),
         _ if kind == "redirect" => "the host itself".to_owned(),
-        _ => "elsewhere".to_owned(),
+        _ => UNTOLD.to_owned(),
     }
 }
 

@@ -214,3 +214,31 @@ fn what_makes_no_sense() {
         assert!(text.parse::<EndFilter>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn what_waits_is_meant_by_its_ports_of_the_host() {
+    let wanted = |text: &str| {
+        let wish: crate::spec::Wish = text.parse().expect(text);
+        wish.mapping()
+    };
+    for (filter, spec, is_meant) in [
+        ("8080", "8080:80@web", true),
+        ("8080", "8081:80@web", false),
+        ("8080/udp", "8080:80@web", false),
+        ("8080/udp", "8080:80/udp@web", true),
+        ("0.0.0.0:8080", "8080:80@web", true),
+        ("192.0.2.1:8080", "8080:80@web", false),
+        ("192.0.2.1:8080", "192.0.2.1:8080:80@web", true),
+        ("8000-8009", "8001-8002:81-82@web", true),
+        // A part, and one that is not chosen yet.
+        ("8001", "8001-8002:81-82@web", false),
+        ("80", "80@web", false),
+    ] {
+        let filter: PortFilter = filter.parse().expect(filter);
+        assert_eq!(
+            filter.covers_wanted(&wanted(spec)),
+            is_meant,
+            "{filter} {spec}"
+        );
+    }
+}

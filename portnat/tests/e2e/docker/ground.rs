@@ -47,7 +47,7 @@ pub(super) struct Dockerd {
 }
 
 impl Which {
-    fn variable(self) -> &'static str {
+    pub(super) fn variable(self) -> &'static str {
         match self {
             Which::Stable => "PORTNAT_TEST_DOCKER",
             Which::Newest => "PORTNAT_TEST_DOCKER_NEWEST",
@@ -157,18 +157,23 @@ impl Dockerd {
 
     /// The same, or what it says to standard error.
     pub(super) fn try_docker(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new("docker")
-            .args(arguments)
-            .env("PATH", &self.path)
-            .env("DOCKER_HOST", format!("unix://{}", self.socket()))
-            .env("DOCKER_CONFIG", self.folder.path())
-            .output()
-            .expect("docker");
+        let output = self.command(arguments).output().expect("docker");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         match output.status.success() {
             true => Ok(text(&output.stdout)),
             false => Err(text(&output.stderr)),
         }
+    }
+
+    /// A command of docker.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let mut docker = Command::new("docker");
+        docker
+            .args(arguments)
+            .env("PATH", &self.path)
+            .env("DOCKER_HOST", format!("unix://{}", self.socket()))
+            .env("DOCKER_CONFIG", self.folder.path());
+        docker
     }
 
     /// Runs a container that does nothing, and returns its network namespace.

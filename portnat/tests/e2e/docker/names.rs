@@ -89,6 +89,8 @@ fn a_name_that_nobody_has_is_an_error() {
         return;
     };
     docker.run("hosts", &["--network", "host"]);
+    docker.docker(&["network", "create", "--internal", "inner"]);
+    docker.run("inmate", &["--network", "inner"]);
     let portnat = Daemon::run(&lab, &["-p", "8080:80@wob", "--docker", &docker.socket()]);
     let line = portnat.line("8080:80/tcp@wob: Docker has no running container of this name");
     assert!(
@@ -98,6 +100,7 @@ fn a_name_that_nobody_has_is_an_error() {
     for (name, words) in [
         ("wob", "Docker has no running container of this name"),
         ("hosts", "no address in a network"),
+        ("inmate", "network inner of this container is --internal"),
     ] {
         let ended = portnat.ask(&["publish", name, "-p", "8081:80"]);
         assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
@@ -114,6 +117,22 @@ fn a_name_that_nobody_has_is_an_error() {
             false => Ok(()),
         }
     });
+
+    // Who is not there is not waited for any more.
+    let part = portnat.ask(&["unpublish", "8080/udp"]);
+    assert_eq!(part.status.code(), Some(1), "{part:#?}");
+    let told = portnat.told(&["unpublish", "8080"]);
+    let line = "unpublished 8080:80/tcp@wob, whose container is not there\n";
+    assert_eq!(told, line);
+    let again = portnat.ask(&["unpublish", "8080"]);
+    assert_eq!(again.status.code(), Some(1), "{again:#?}");
+    docker.docker(&["rename", "web", "wob"]);
+    eventually("it has its name again", || {
+        let ended = portnat.ask(&["publish", "wob", "-p", "8081:80"]);
+        ended.status.success().then_some(()).ok_or(ended)
+    });
+    answers(&lab.client, at(Lab::HOST, 8081));
+    assert!(!portnat.told(&["ls"]).contains("8080"));
     portnat.stop();
 }
 

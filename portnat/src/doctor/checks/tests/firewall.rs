@@ -338,6 +338,15 @@ fn what_is_not_understood_is_said_and_not_simply_ok() {
     );
 }
 
+/// As `dnat to tcp dport map @targets`.
+#[test]
+fn where_a_rule_leads_that_does_not_tell_is_said_so() {
+    let nat = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 8080 -j DNAT\nCOMMIT\n";
+    let (_, finding) = one(&with(nat), "nat-rules");
+    let words = "leads 0.0.0.0:8080/tcp to what the rule chooses";
+    assert!(finding.summary.contains(words), "{finding:?}");
+}
+
 /// A look at each with each would take minutes.
 #[test]
 fn as_many_ports_as_there_are_are_judged_at_once() {
