@@ -50,13 +50,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
 /// Whether whole Dockers are measured: by name, or as all works are.
 fn has_dockers(arguments: &[String]) -> bool {
-    let is_work = |argument: &&String| argument.len() == 1 && !argument.starts_with(is_digit);
+    let is_work =
+        |argument: &&String| argument.len() == 1 && !argument.chars().all(char::is_numeric);
     let mut works = arguments.iter().filter(is_work).peekable();
     works.peek().is_none() || works.any(|work| work == "p")
-}
-
-fn is_digit(letter: char) -> bool {
-    letter.is_ascii_digit()
 }
 
 /// Docker's proxy out of Debian's package; none if one is installed. The package itself is not

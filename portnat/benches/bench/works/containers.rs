@@ -63,7 +63,15 @@ pub(crate) fn with_ports(options: &Options, results: &mut Results) -> Result<()>
     for _ in 0..options.rounds.min(MOST_ROUNDS) {
         for number in NUMBERS {
             for peer in &peers {
-                if !given_up.contains(&(*peer, number)) && !once(*peer, number, results)? {
+                if given_up.contains(&(*peer, number)) {
+                    continue;
+                }
+                let again = once(*peer, number, results).unwrap_or_else(|error| {
+                    let peer = peer.name();
+                    results.skip(format!("{peer} in (p), {number} ports: {error:#}"));
+                    false
+                });
+                if !again {
                     given_up.insert((*peer, number));
                 }
             }
