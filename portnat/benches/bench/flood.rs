@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use etherparse::PacketBuilder;
 use nix::libc;
-use portnat::lab::{Lab, Namespace};
-use socket2::{Domain, SockAddr, Socket, Type};
+use portnat::lab::{Lab, frames};
 
 use crate::ground::CLIENTS;
 use crate::talk::Threads;
@@ -33,7 +32,7 @@ pub(crate) struct Flood {
 impl Flood {
     /// Floods a port from the side of a lab's client.
     pub(crate) fn begin(lab: &Lab, to: (Ipv4Addr, u16), per_second: u32) -> Result<Self> {
-        let socket = open(&lab.client, Lab::UPLINK).context("opening a packet socket")?;
+        let socket = frames(&lab.client, Lab::UPLINK).context("opening a packet socket")?;
         let from = lab.client.links().mac(Lab::UPLINK)?;
         let gateway = lab.host.links().mac(Lab::UPLINK)?;
         let burst = AtomicU32::new(0);
@@ -82,25 +81,6 @@ impl Flood {
 fn client_number(number: u32) -> (Ipv4Addr, u16) {
     let address = u32::from(CLIENTS.network()) + 1 + number / PORTS % 254;
     (address.into(), (1024 + number % PORTS) as u16)
-}
-
-/// A socket that sends frames out by a link.
-fn open(namespace: &Namespace, link: &str) -> Result<Socket> {
-    let index = namespace.links().index(link)?;
-    // Protocol 0: it receives nothing.
-    let socket = namespace.run(|| Socket::new(Domain::PACKET, Type::RAW, None))?;
-    // SAFETY: a sockaddr_ll fits a sockaddr_storage, and its length is what is set.
-    let ((), address) = unsafe {
-        SockAddr::try_init(|storage, length| {
-            let address = storage.cast::<libc::sockaddr_ll>();
-            (*address).sll_family = libc::AF_PACKET as u16;
-            (*address).sll_ifindex = index as i32;
-            *length = size_of::<libc::sockaddr_ll>() as u32;
-            Ok(())
-        })
-    }?;
-    socket.bind(&address)?;
-    Ok(socket)
 }
 
 /// Has the calling thread run before others, for it sleeps most of the time. Where that is refused

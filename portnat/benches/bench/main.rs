@@ -39,31 +39,12 @@ mod dockerd;
 #[path = "../../tests/e2e/survival/event.rs"]
 mod event;
 
+#[path = "../../tests/e2e/patience.rs"]
+mod patience;
+
 /// What the daemon's room and Docker's need of the tests' support.
 mod support {
-    use std::fmt::Debug;
-    use std::thread;
-    use std::time::{Duration, Instant};
-
-    pub(crate) fn patience() -> Duration {
-        Duration::from_secs(60)
-    }
-
-    pub(crate) const INTERVAL: Duration = Duration::from_millis(20);
-
-    pub(crate) fn eventually<T, E: Debug>(
-        what: &str,
-        mut attempt: impl FnMut() -> Result<T, E>,
-    ) -> T {
-        let deadline = Instant::now() + patience();
-        loop {
-            match attempt() {
-                Ok(value) => return value,
-                Err(error) if Instant::now() > deadline => panic!("{what}: still {error:?}"),
-                Err(_) => thread::sleep(INTERVAL),
-            }
-        }
-    }
+    pub(crate) use crate::patience::{INTERVAL, eventually, patience};
 }
 
 use std::fs;

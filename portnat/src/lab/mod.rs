@@ -18,6 +18,7 @@
 //! `CAP_SYS_ADMIN`, `CAP_NET_ADMIN` and `CAP_NET_RAW`.
 
 mod error;
+mod frames;
 mod icmp;
 mod links;
 mod namespace;
@@ -26,6 +27,7 @@ mod servers;
 mod topology;
 
 pub use error::{LabError, Result};
+pub use frames::frames;
 pub use links::Links;
 pub use namespace::Namespace;
 pub use servers::Server;

@@ -54,6 +54,7 @@ mod mapping;
 mod masquerade;
 mod matrix;
 mod networks;
+mod patience;
 mod picture;
 mod pieces;
 mod privileges;

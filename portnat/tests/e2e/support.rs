@@ -1,52 +1,19 @@
 //! What many tests need.
 
-use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::thread;
-use std::time::{Duration, Instant};
-use std::{env, fs, io};
+use std::time::Duration;
+use std::{fs, io};
 
 use ipnet::IpNet;
 use portnat::lab::{Namespace, Server};
 
-/// How long a condition may take that is met within milliseconds on a machine with nothing else to
-/// do.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// The same in seconds, for machines that are slower by far.
-const PATIENCE_VARIABLE: &str = "PORTNAT_TEST_PATIENCE";
-/// How often a condition is looked at.
-pub(crate) const INTERVAL: Duration = Duration::from_millis(20);
+pub(crate) use crate::patience::{INTERVAL, PATIENCE, eventually, patience};
 
 /// More than fits any buffer on the way.
 pub(crate) const MEGABYTE: usize = 1_000_000;
 
 /// The container's address in a lab of one.
 pub(crate) const CONTAINER: &str = "172.17.0.2";
-
-/// How long a condition may take: [`PATIENCE`], or what the environment says.
-pub(crate) fn patience() -> Duration {
-    let seconds = env::var(PATIENCE_VARIABLE).ok();
-    seconds.map_or(PATIENCE, |seconds| {
-        let seconds = seconds.parse().expect("a number of seconds");
-        Duration::from_secs(seconds)
-    })
-}
-
-/// Tries until it works.
-///
-/// # Panics
-/// When it does not, in [`patience`]; with the last failure.
-#[track_caller]
-pub(crate) fn eventually<T, E: Debug>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + patience();
-    loop {
-        match attempt() {
-            Ok(value) => return value,
-            Err(error) if Instant::now() > deadline => panic!("{what}: still {error:?}"),
-            Err(_) => thread::sleep(INTERVAL),
-        }
-    }
-}
 
 /// An address and a port.
 pub(crate) fn at(address: impl Into<IpAddr>, port: u16) -> SocketAddr {

@@ -1,36 +1,13 @@
 //! VLAN tags that the host's stack takes off behind our programs.
 
-use std::io;
-use std::mem::size_of;
-
 use etherparse::PacketBuilder;
-use nix::libc;
-use portnat::lab::{Lab, Namespace};
-use socket2::{Domain, SockAddr, Socket, Type};
+use portnat::lab::{Lab, frames};
 
 use crate::daemon::Daemon;
 use crate::support::{assert_dropped, eventually, udp_server};
 
 const CUSTOMER: u16 = 0x8100;
 const SERVICE: u16 = 0x88a8;
-
-/// A socket that sends frames out by a link.
-fn frames(namespace: &Namespace, link: &str) -> io::Result<Socket> {
-    let index = namespace.links().index(link).map_err(io::Error::other)?;
-    let socket = namespace.run(|| Socket::new(Domain::PACKET, Type::RAW, None))?;
-    // SAFETY: a sockaddr_ll fits a sockaddr_storage, and its length is what is set.
-    let ((), address) = unsafe {
-        SockAddr::try_init(|storage, length| {
-            let address = storage.cast::<libc::sockaddr_ll>();
-            (*address).sll_family = libc::AF_PACKET as u16;
-            (*address).sll_ifindex = index as i32;
-            *length = size_of::<libc::sockaddr_ll>() as u32;
-            Ok(())
-        })
-    }?;
-    socket.bind(&address)?;
-    Ok(socket)
-}
 
 /// The frame with these tags, each a kind and what it says, the outer one first.
 fn tagged(frame: &[u8], tags: &[(u16, u16)]) -> Vec<u8> {
