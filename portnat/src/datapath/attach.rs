@@ -145,8 +145,10 @@ impl Datapath {
         };
         let hold = match attached {
             Ok(link) => {
+                // At once: who is killed takes along what is not pinned.
+                let link = self.hold((index, Place::Tc(hook)), link)?;
                 self.remove_left_behind(index, name, hook);
-                Hold::Link(self.hold((index, Place::Tc(hook)), link)?)
+                Hold::Link(link)
             }
             // It went while we looked: the next look knows.
             Err(Some(error)) if errno(&error) == Some(ENODEV) => return Ok(()),

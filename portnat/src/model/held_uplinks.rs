@@ -7,13 +7,14 @@ use crate::net::{LinkKind, Snapshot};
 /// The links that have been uplinks while we looked.
 ///
 /// One that goes down comes up again, and what comes in then must not find it without a program: the host
-/// would refuse every connection that it does not know. And a bridge without a default route is taken to
+/// would refuse every connection that it does not know. Nor when a veth that is one loses its address, as by a
+/// lease, and gets another. And a bridge without a default route is taken to
 /// have containers behind it. But a default route goes and comes back, with a lease or a router, and in between
 /// the LAN behind such a bridge must not be taken for containers and be masqueraded.
 #[derive(Debug, Default)]
 pub struct HeldUplinks {
-    /// Those that were up.
-    up: BTreeSet<u32>,
+    /// All of them.
+    uplinks: BTreeSet<u32>,
     /// The bridges that had a default route.
     bridges: BTreeSet<u32>,
 }
@@ -21,7 +22,7 @@ pub struct HeldUplinks {
 impl HeldUplinks {
     /// Remembers those that are uplinks, and gives back to those that were what made them so.
     pub fn hold(&mut self, snapshot: &mut Snapshot) {
-        for held in [&mut self.up, &mut self.bridges] {
+        for held in [&mut self.uplinks, &mut self.bridges] {
             held.retain(|index| snapshot.link_by_index(*index).is_some());
         }
         let bridges = snapshot.links.iter_mut();
@@ -33,9 +34,9 @@ impl HeldUplinks {
             }
         }
         let uplinks = snapshot.default_uplinks();
-        self.up.extend(uplinks.iter().map(|link| link.index));
+        self.uplinks.extend(uplinks.iter().map(|link| link.index));
         for link in &mut snapshot.links {
-            link.up |= self.up.contains(&link.index);
+            link.was_uplink = self.uplinks.contains(&link.index);
         }
     }
 }
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_uplink_that_goes_down_stays_one_until_it_is_gone() {
+    fn an_uplink_that_goes_down_or_has_no_address_stays_one_until_it_is_gone() {
         let mut held = HeldUplinks::default();
         let link = |index, up| Link {
             index,
@@ -107,5 +108,9 @@ mod tests {
         assert_eq!(look(vec![taken, bridge(4, false)]), [0_u32; 0]);
         assert_eq!(look(vec![link(3, false)]), [0_u32; 0]);
         assert_eq!(look(vec![link(2, false), link(3, true)]), [3]);
+        let veth = |addresses: &[&str]| Link::made(5, "veth1", LinkKind::Veth, addresses);
+        assert_eq!(look(vec![veth(&[])]), [0_u32; 0]);
+        assert_eq!(look(vec![veth(&["192.0.2.1/24"])]), [5]);
+        assert_eq!(look(vec![veth(&[])]), [5]);
     }
 }

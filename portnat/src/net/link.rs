@@ -21,6 +21,8 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Whether it was set up (`IFF_UP`).
     pub up: bool,
+    /// Whether it has been an uplink while portnat looked; the kernel does not tell.
+    pub was_uplink: bool,
     /// Whether it has a carrier (`IFF_LOWER_UP`).
     pub lower_up: bool,
     /// Whether it is `lo`.

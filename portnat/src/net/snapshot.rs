@@ -57,12 +57,13 @@ impl Snapshot {
     /// it could translate.
     ///
     /// A veth must have an address as well. A container's end on the host is no port of its bridge
-    /// for some milliseconds, and an uplink for that time would be attached to and left again.
+    /// for some milliseconds, and an uplink for that time would be attached to and left again. What has been
+    /// an uplink needs neither to be up nor an address.
     #[must_use]
     pub fn default_uplinks(&self) -> Vec<&Link> {
         self.links
             .iter()
-            .filter(|link| link.up && (link.kind != LinkKind::Veth || has_own_address(link)))
+            .filter(|link| link.was_uplink || link.up && may_begin(link))
             .filter(|link| !link.loopback && !is_inside_bridge(link) && !self.is_port(link))
             .filter(|link| !matches!(link.layer, LinkLayer::Other(_)))
             .collect()
@@ -86,6 +87,11 @@ impl Snapshot {
                 .is_none_or(|master| master.kind != LinkKind::Vrf)
         })
     }
+}
+
+/// Whether the link may become an uplink, if it is up.
+fn may_begin(link: &Link) -> bool {
+    link.kind != LinkKind::Veth || has_own_address(link)
 }
 
 /// Whether somebody gave the link an address; an IPv6 link-local one it has of itself.
