@@ -331,17 +331,20 @@ impl Daemon {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut track = interval(LOOK_FOR_CONNTRACK_EVERY);
         track.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut next_look = Instant::now();
+        let (mut has_changed, mut next_look) = (false, Instant::now());
         loop {
             self.tell_status();
             tokio::select! {
                 // Here and nowhere else, so that it says that this loop turns.
                 () = self.service.due() => self.service.ping(),
                 () = &mut stop => return Ok(()),
-                changed = self.watcher.changed() => {
+                changed = self.watcher.changed(), if !has_changed => {
                     changed?;
-                    // The first change at once, those that follow on its heels together.
-                    sleep_until(next_look).await;
+                    has_changed = true;
+                }
+                // The first change at once, those that follow on its heels together; nobody else waits.
+                () = sleep_until(next_look), if has_changed => {
+                    has_changed = false;
                     self.follow().await;
                     next_look = Instant::now() + LOOK_AGAIN_AFTER;
                 }
