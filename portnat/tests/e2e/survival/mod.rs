@@ -3,10 +3,11 @@
 mod adoption;
 mod chaos;
 mod cleanup;
+mod clock;
 mod commands;
 mod event;
 mod links;
-mod place;
+pub(crate) mod place;
 mod programs;
 mod secrecy;
 pub(crate) mod talk;

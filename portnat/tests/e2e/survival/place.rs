@@ -21,13 +21,13 @@ use crate::daemon::{Daemon, Ended, PORTNAT, Row, row};
 ///
 /// The file system is mounted in a mount namespace of its own, which ends with this and the daemons:
 /// what is pinned goes with it.
-pub(super) struct Place {
+pub(crate) struct Place {
     mounts: File,
     folder: TempDir,
 }
 
 impl Place {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a directory");
         fs::create_dir(folder.path().join("bpf")).expect("a directory");
         let bpf = folder.path().join("bpf");
@@ -46,26 +46,26 @@ impl Place {
     }
 
     /// Where things are pinned.
-    pub(super) fn pins(&self) -> PathBuf {
+    pub(crate) fn pins(&self) -> PathBuf {
         self.folder.path().join("bpf/portnat")
     }
 
     /// Where a config file can be.
-    pub(super) fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.folder.path().join("portnat.toml")
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("portnat.sock")
     }
 
     /// Where changed sysctls are written down, if they are.
-    pub(super) fn records(&self) -> Vec<PathBuf> {
+    pub(crate) fn records(&self) -> Vec<PathBuf> {
         self.written("-sysctls")
     }
 
     /// Runs something where the file system is seen.
-    pub(super) fn inside<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn inside<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let there = scope.spawn(|| {
                 unshare(CloneFlags::CLONE_FS).expect("a thread may");
@@ -77,7 +77,7 @@ impl Place {
     }
 
     /// What is pinned.
-    pub(super) fn pinned(&self) -> BTreeSet<PathBuf> {
+    pub(crate) fn pinned(&self) -> BTreeSet<PathBuf> {
         self.inside(|| {
             let mut found = BTreeSet::new();
             gather(&self.pins(), &mut found);
@@ -99,7 +99,7 @@ impl Place {
     }
 
     /// Starts a daemon with these arguments and no others of consequence.
-    pub(super) fn start(&self, lab: &Lab, arguments: &[&str]) -> Daemon {
+    pub(crate) fn start(&self, lab: &Lab, arguments: &[&str]) -> Daemon {
         let state = self.folder.path().join("state");
         let mut all = vec!["run", "--state", state.to_str().expect("text")];
         if !arguments.contains(&"--max-flows") {
@@ -111,14 +111,14 @@ impl Place {
 
     /// The same, ready when this returns.
     #[track_caller]
-    pub(super) fn run(&self, lab: &Lab, arguments: &[&str]) -> Daemon {
+    pub(crate) fn run(&self, lab: &Lab, arguments: &[&str]) -> Daemon {
         let mut daemon = self.start(lab, arguments);
         daemon.wait_for_line("ready");
         daemon
     }
 
     /// Runs `portnat cleanup`.
-    pub(super) fn clean_up(&self, lab: &Lab) -> Ended {
+    pub(crate) fn clean_up(&self, lab: &Lab) -> Ended {
         let mut cleanup = self.spawn(&lab.host, &["cleanup"]);
         let mut stdout = String::new();
         cleanup.stdout().read_to_string(&mut stdout).expect("text");
@@ -131,19 +131,21 @@ impl Place {
     /// Runs another command of portnat, about the running daemon, which has to work; returns what it
     /// prints.
     #[track_caller]
-    pub(super) fn told(&self, arguments: &[&str]) -> String {
-        let told = std::process::Command::new(PORTNAT)
-            .args(arguments)
-            .arg("--socket")
-            .arg(self.socket())
-            .output()
-            .expect("it starts");
+    pub(crate) fn told(&self, arguments: &[&str]) -> String {
+        let told = self.try_told(arguments);
         assert!(told.status.success(), "{arguments:?}: {told:#?}");
         String::from_utf8(told.stdout).expect("text")
     }
 
+    /// The same, whether it works or not.
+    pub(crate) fn try_told(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = std::process::Command::new(PORTNAT);
+        command.args(arguments).arg("--socket").arg(self.socket());
+        command.output().expect("it starts")
+    }
+
     /// What is written down beside the control socket under a name that ends so.
-    pub(super) fn written(&self, end: &str) -> Vec<PathBuf> {
+    pub(crate) fn written(&self, end: &str) -> Vec<PathBuf> {
         let files = fs::read_dir(self.folder.path()).expect("is there");
         let paths = files.map(|file| file.expect("a name").path());
         paths
@@ -153,13 +155,13 @@ impl Place {
 
     /// The row of a port in what the running daemon tells.
     #[track_caller]
-    pub(super) fn row(&self, port: &str) -> Row {
+    pub(crate) fn row(&self, port: &str) -> Row {
         row(&self.told(&["ls"]), port)
     }
 }
 
 /// Kills a daemon and waits for its end.
-pub(super) fn kill(daemon: Daemon) {
+pub(crate) fn kill(daemon: Daemon) {
     daemon.signal(Signal::SIGKILL);
     daemon.wait();
 }

@@ -80,7 +80,7 @@ pub(super) const TESTS: &str = "/bin/e2e";
 pub(super) fn init(trials: &[Trial], limit: u64) -> String {
     let mut script = format!(
         "#!/bin/busybox sh\n\
-         export PATH=/sbin:/bin HOME=/ TMPDIR=/tmp PORTNAT_TEST_PATIENCE=600\n\
+         export PATH=/sbin:/bin HOME=/ TMPDIR=/tmp PORTNAT_TEST_PATIENCE=600 PORTNAT_TEST_OWN_MACHINE=1\n\
          /bin/busybox --install -s /bin 2>/dev/null\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sys /sys\n\

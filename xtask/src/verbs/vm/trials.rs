@@ -31,7 +31,7 @@ const NEVER: (u32, u32) = (u32::MAX, 0);
 /// TCX links: commit e420bed02507.
 const TCX: (u32, u32) = (6, 6);
 
-const FEATURES: [Feature; 9] = [
+const FEATURES: [Feature; 10] = [
     // Every program in every form, some traffic, and after kill -9 the next portnat; how many
     // instructions the verifier looked at is for the table.
     Feature {
@@ -71,6 +71,14 @@ const FEATURES: [Feature; 9] = [
         until: NEVER,
         short: false,
         tests: &["survival::nothing_is_lost_by_sigkill_with_tcx"],
+    },
+    // The guest's own clock, which is set; and each time the next daemon takes over.
+    Feature {
+        name: "clock",
+        since: ANY,
+        until: NEVER,
+        short: false,
+        tests: &["survival::clock::a_clock_that_jumps_ends_nothing"],
     },
     // bpf_check_mtu: commit 34b2021cc616.
     Feature {
