@@ -22,9 +22,12 @@ pub(super) fn published_ports_answer(scene: &Scene, side: &Side) {
 
     assert_eq!(tcp.flows, 2, "{tcp:?}");
     assert!(tcp.packets_in >= 10 && tcp.packets_out >= 10, "{tcp:?}");
-    // The payload, and less than as much again for headers and acknowledgements.
-    let bytes = MEGABYTE as u64..2 * MEGABYTE as u64;
-    assert!(bytes.contains(&tcp.bytes_in) && bytes.contains(&tcp.bytes_out));
+    // The payload, headers and acknowledgements; more where a slow machine has TCP send again, and less
+    // where two processors count packets of up to 64 KiB in the same instant (see `Flow`). Exactly it is
+    // datagrams that are counted, which go one at a time.
+    let bytes = MEGABYTE as u64 / 2..4 * MEGABYTE as u64;
+    assert!(bytes.contains(&tcp.bytes_in), "{tcp:?}");
+    assert!(bytes.contains(&tcp.bytes_out), "{tcp:?}");
     // The probe sends 1200 bytes at a time.
     let packets = 1 + MEGABYTE.div_ceil(1200) as u64;
     let bytes = 1 + MEGABYTE as u64 + packets * (side.network_header() + UDP_HEADER);
