@@ -13,10 +13,12 @@ mod docker;
 mod ending;
 mod follow;
 mod frames;
+mod handed_on;
 mod memory;
 mod ports;
 mod refusals;
 mod reload;
+mod said;
 mod status;
 mod stopwatch;
 mod tell;
@@ -49,12 +51,13 @@ use crate::spec::Wish;
 use admissions::Admissions;
 use adopt::Adoption;
 use called::Called;
-use commands::Commands;
+use commands::{Commands, Left};
 use docker::Docker;
 use ending::Ending;
 use frames::Receivers;
 use ports::PortHolder;
 use refusals::Refused;
+use said::Said;
 use stopwatch::Stopwatch;
 
 /// How often flows whose time is over are swept out, beside what flows that begin do.
@@ -141,7 +144,9 @@ pub struct Daemon {
     /// What had been refused at the last round.
     refused: Refused,
     /// What could not be done at the last look.
-    complaints: Vec<String>,
+    complaints: Said,
+    /// What nobody reached at the last look.
+    unreached: Said,
     /// By the indices of the uplinks that were reported as attached, what they masquerade as.
     reported: BTreeMap<u32, Vec<String>>,
     /// The indices of bridges' ports that are kept from each other.
@@ -190,9 +195,12 @@ impl Daemon {
         watch.ended("reading what is pinned");
         let sysctls = adopt::sysctls(&config)?;
         let commands = Commands::new(&config)?;
-        let kept = match adoption.was_there {
+        let Left {
+            kept,
+            called: called_before,
+        } = match adoption.was_there {
             true => commands.left(),
-            false => Vec::new(),
+            false => Left::default(),
         };
         let mut intent = config.intent.clone();
         intent.fast = options.is_fast();
@@ -212,10 +220,8 @@ impl Daemon {
             holder.remember(&ledger, &specs);
         }
         commands::restore(&mut ledger, kept, &holder.source()?, &config, &host);
-        let mut docker = match &config.docker {
-            Some(socket) => Some(Docker::begin(socket, adoption.networks(&host)).await),
-            None => None,
-        };
+        called.extend(called_before);
+        let mut docker = Docker::begin(&config, adoption.was_there).await?;
         if let Some(docker) = &mut docker {
             let known = (&holder, &config.admission);
             let settled = docker.settle(&ledger, &intent, known, &host, &called)?;
@@ -268,7 +274,8 @@ impl Daemon {
             reserved: Vec::new(),
             alone: false,
             refused: refusals::none(),
-            complaints: Vec::new(),
+            complaints: Said::default(),
+            unreached: Said::default(),
             reported: BTreeMap::new(),
             apart: BTreeSet::new(),
             server,
@@ -314,6 +321,7 @@ impl Daemon {
         debug!("started: {watch}");
         adopt::say(adopted, same, watch.total());
         self.holder.settle()?;
+        self.take_called(self.called.clone());
         self.commands.write(&self.ledger, &self.called);
         if trace {
             tokio::spawn(self.datapath.messages()?);
@@ -377,21 +385,5 @@ impl Daemon {
         let stays = self.persist;
         self.give_up(stays).await;
         report
-    }
-
-    async fn detach(&mut self) {
-        let detached = self.datapath.detach_all();
-        self.unpin();
-        self.remove_qdiscs(detached.qdiscs).await;
-        self.restore_far_ends().await;
-        self.forget_commands();
-        self.keep_no_ports_apart().await;
-        if let Err(error) = self.sysctls.restore() {
-            warn!("{error}");
-        }
-        // What holds ports has written down something too.
-        self.ledger = Ledger::default();
-        // Its directory goes along if it is empty: what was written down beside it is gone by now.
-        self.server = None;
     }
 }

@@ -1,5 +1,6 @@
 //! What can be changed by the socket, and what is said to that.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 use crate::datapath::DatapathError;
-use crate::docker::NameError;
+use crate::docker::{NameError, Named};
 use crate::flows::PortFilter;
 use crate::model::{AdmissionError, Publication, PublishError};
 use crate::net::NetError;
@@ -71,6 +72,13 @@ pub enum Selector {
     Target(IpAddr),
     /// Those that one of these speaks of, see [`Publication::is_meant_by`].
     Specs(Vec<PublishSpec>),
+    /// All of a container of Docker's, or those that one of these speaks of, if there are any.
+    Container {
+        /// Its name.
+        name: String,
+        /// Of this container.
+        specs: Vec<NamedSpec>,
+    },
     /// Those of the host.
     Port(PortFilter),
 }
@@ -168,13 +176,30 @@ pub fn aim<T: FromStr<Err = SpecError>>(
 }
 
 impl Selector {
-    /// Whether a published port is meant.
+    /// The same by the addresses that containers have; one alone, if no container is meant.
+    #[must_use]
+    pub fn at(&self, names: &BTreeMap<IpAddr, Named>) -> Vec<Selector> {
+        let Selector::Container { name, specs } = self else {
+            return vec![self.clone()];
+        };
+        let own = names.iter().filter(|(_, named)| named.container == *name);
+        own.map(|(address, _)| match specs.is_empty() {
+            true => Selector::Target(*address),
+            // An address of the host that does not lead to this one leads to another of it.
+            false => Selector::Specs(specs.iter().filter_map(|it| it.at(*address).ok()).collect()),
+        })
+        .collect()
+    }
+
+    /// Whether a published port is meant. Of containers only those are by their addresses, see
+    /// [`Selector::at`].
     #[must_use]
     pub fn means(&self, publication: &Publication) -> bool {
         match self {
             Selector::Target(target) => publication.spec.target == *target,
             Selector::Specs(specs) => specs.iter().any(|spec| publication.is_meant_by(spec)),
             Selector::Port(filter) => publication.ports.iter().any(|port| filter.covers(port)),
+            Selector::Container { .. } => false,
         }
     }
 
@@ -183,25 +208,48 @@ impl Selector {
     pub fn means_waiting(&self, spec: &NamedSpec) -> bool {
         match self {
             Selector::Port(filter) => filter.covers_wanted(&spec.mapping),
+            Selector::Container { name, specs } => {
+                let is_meant = |it: &NamedSpec| it.mapping.speaks_of(&spec.mapping);
+                spec.name == *name && (specs.is_empty() || specs.iter().any(is_meant))
+            }
             // Who is not there has no address.
             Selector::Target(_) | Selector::Specs(_) => false,
         }
     }
 
-    /// Whether everything that is named is there.
+    /// Whether everything that is named is there: published, or `waiting` for its container. Containers have
+    /// these addresses.
     ///
     /// # Errors
     /// Names what is not.
     pub fn check<'a>(
         &self,
         published: impl Iterator<Item = &'a Publication> + Clone,
+        waiting: &[&NamedSpec],
+        names: &BTreeMap<IpAddr, Named>,
     ) -> Result<(), ChangeError> {
-        let is_there = |selector: &Selector| published.clone().any(|one| selector.means(one));
+        let is_there = |selector: &Selector| {
+            let meant = selector.at(names);
+            let is_meant = |one: &Publication| meant.iter().any(|it| it.means(one));
+            published.clone().any(is_meant) || waiting.iter().any(|it| selector.means_waiting(it))
+        };
         let missing = match self {
             Selector::Specs(specs) => specs
                 .iter()
                 .find(|spec| !is_there(&Selector::Specs(vec![**spec])))
                 .map(|spec| format!("{spec} is not published")),
+            Selector::Container { name, specs } if !specs.is_empty() => {
+                let alone = |spec: &NamedSpec| Selector::Container {
+                    name: name.clone(),
+                    specs: vec![spec.clone()],
+                };
+                let mut specs = specs.iter();
+                let missing = specs.find(|spec| !is_there(&alone(spec)));
+                missing.map(|spec| format!("{spec} is not published"))
+            }
+            Selector::Container { name, .. } => {
+                (!is_there(self)).then(|| format!("no port of {name} is published"))
+            }
             Selector::Target(target) => {
                 (!is_there(self)).then(|| format!("no port of {target} is published"))
             }

@@ -1,7 +1,6 @@
 //! The commands' end of the socket.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use super::{
 };
 use crate::flows::{FlowFilter, FlowList, PortFilter};
 use crate::report::Report;
+use crate::spec::Target;
 
 /// How long a daemon may be silent.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -138,7 +138,7 @@ impl Client {
     /// There is no answer, or a refusal: there may be none.
     pub fn unpublish_target(
         &self,
-        target: IpAddr,
+        target: &Target,
         specs: &[String],
     ) -> Result<UnpublishedPorts, ClientError> {
         self.unpublish(&selector::of_target(target, specs))

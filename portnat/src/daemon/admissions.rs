@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::docker::Wanted;
-use crate::model::{Admission, AdmissionError, AdmissionRules, Ledger, Origin, Publication};
+use crate::model::{Admission, AdmissionError, AdmissionRules, Ledger, Publication};
 
 /// Who may come in.
 #[derive(Debug, Default)]
@@ -30,8 +30,10 @@ impl Admissions {
     /// Those of all that is published.
     ///
     /// Labels count beside rules. Where they contradict each other, or labels make no sense, who may come in is
-    /// not known: what Docker publishes is an error then, and what somebody else does is shut, so that others
-    /// are not kept from being served.
+    /// not known: nobody does then, and all others are served.
+    ///
+    /// # Errors
+    /// The rules make no sense by themselves.
     pub(super) fn of(
         rules: &AdmissionRules,
         wanted: Option<&Wanted>,
@@ -43,16 +45,16 @@ impl Admissions {
         };
         for publication in ledger.iter() {
             if let Some(wanted) = wanted {
-                all.add(publication, wanted)?;
+                all.add(publication, wanted);
             }
         }
         Ok(all)
     }
 
-    fn add(&mut self, publication: &Publication, wanted: &Wanted) -> Result<(), AdmissionError> {
+    fn add(&mut self, publication: &Publication, wanted: &Wanted) {
         let label = wanted.admission(&publication.spec);
         if label.as_ref().is_ok_and(Admission::is_open) {
-            return Ok(());
+            return;
         }
         for port in &publication.ports {
             let admission = self.of.entry(port.id).or_default();
@@ -63,23 +65,16 @@ impl Admissions {
                         continue;
                     };
                     let port = port.host();
-                    AdmissionError::Contradiction { net, port }
+                    AdmissionError::Contradiction { net, port }.to_string()
                 }
-                Err(why) => {
-                    let (port, why) = (port.host(), why.clone());
-                    AdmissionError::Labels { port, why }
-                }
+                Err(why) => why.clone(),
             };
-            if publication.origin == Origin::Docker {
-                return Err(why);
-            }
             *admission = nobody();
             self.shut.push(Shut {
                 id: port.id,
                 words: format!("nobody but the host is let in by {}: {why}", port.host()),
             });
         }
-        Ok(())
     }
 
     /// Why one of these is shut, if one is.
@@ -105,8 +100,7 @@ fn nobody() -> Admission {
 mod tests {
     use super::*;
     use crate::docker::{Container, Endpoint, Observed};
-    use crate::model::HostPorts;
-    use crate::model::Source;
+    use crate::model::{HostPorts, Origin, Source};
     use crate::net::{GuardError, Reserver};
 
     /// At addresses for documentation, one a test: holding its ports disturbs nobody.
@@ -196,7 +190,7 @@ mod tests {
                 "container web: label portnat.alow",
             ),
         ] {
-            let ledger = ledger("198.51.100.178", Origin::Command);
+            let ledger = ledger("198.51.100.178", Origin::Docker);
             let rules = rules(allow, &[]);
             let found = Admissions::of(&rules, Some(&wanted(labels)), &ledger);
             let found = found.expect("others are served");
@@ -208,9 +202,6 @@ mod tests {
             );
             let why = found.why_shut(ledger.iter()).expect("it is told");
             assert!(why.contains(words), "{why}");
-            // Docker's own is not published.
-            let dockers = self::ledger("198.51.100.179", Origin::Docker);
-            Admissions::of(&rules, Some(&wanted(labels)), &dockers).expect_err("it is told");
         }
     }
 }

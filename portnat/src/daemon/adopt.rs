@@ -6,10 +6,11 @@ use std::time::Duration;
 use portnat_common::Settings;
 use tracing::{info, warn};
 
+use super::docker::Docker;
 use super::{Config, Daemon};
 use crate::datapath::{Adopted, Datapath, DatapathError, Keep, LeftPort, LoadOptions, Pins};
-use crate::model::{Managed, PublishedPort};
-use crate::net::{NetError, Snapshot, Sysctls, namespace_name};
+use crate::model::{Ledger, PublishedPort};
+use crate::net::{NetError, Sysctls, namespace_name};
 use crate::spec::Protocol;
 
 /// What is left of a portnat before this one.
@@ -65,16 +66,6 @@ impl Adoption {
             })
         });
         ports.collect()
-    }
-
-    /// What it knew of networks that somebody else has made, until he says it himself.
-    pub(super) fn networks(&self, host: &Snapshot) -> Managed {
-        let subnets = self.keep.iter().flat_map(Keep::subnets);
-        let named = subnets.filter_map(|(net, subnet)| {
-            let bridge = host.link_by_index(subnet.bridge)?;
-            Some((net, bridge.name.clone(), subnet.flags))
-        });
-        Managed::left(named)
     }
 
     /// Whether there were prefixes that were not masqueraded to.
@@ -133,8 +124,25 @@ impl Daemon {
         self.datapath.leave();
     }
 
+    async fn detach(&mut self) {
+        let detached = self.datapath.detach_all();
+        self.unpin();
+        self.remove_qdiscs(detached.qdiscs).await;
+        self.restore_far_ends().await;
+        self.forget_commands();
+        self.docker.iter_mut().for_each(Docker::forget);
+        self.keep_no_ports_apart().await;
+        if let Err(error) = self.sysctls.restore() {
+            warn!("{error}");
+        }
+        // What holds ports has written down something too.
+        self.ledger = Ledger::default();
+        // Its directory goes along if it is empty: what was written down beside it is gone by now.
+        self.server = None;
+    }
+
     /// Takes back what was pinned.
-    pub(super) fn unpin(&mut self) {
+    fn unpin(&mut self) {
         if let Err(error) = self.datapath.unpin() {
             warn!("{error}");
         }

@@ -59,7 +59,7 @@ impl Called {
         &self,
         new: &PublishSpec,
         ledger: &mut Ledger,
-        source: &Source<'_>,
+        (holder, source): (&PortHolder, &Source<'_>),
     ) -> Result<Change, String> {
         match self.now {
             // Nobody else has the port meanwhile.
@@ -72,9 +72,12 @@ impl Called {
                 "{}: its address is of another family now",
                 self.spec
             )),
-            None => ledger
-                .publish(&[*new], self.origin, source)
-                .map_err(|why| format!("{}: {why}", self.spec)),
+            None => {
+                holder.prefer(ledger, &self.spec, new);
+                ledger
+                    .publish(&[*new], self.origin, source)
+                    .map_err(|why| format!("{}: {why}", self.spec))
+            }
         }
     }
 }
@@ -99,7 +102,7 @@ pub(super) fn follow(
         let change = match wanted.at(&one.spec) {
             Err(why) => Err(why.to_string()),
             Ok(new) if one.now == Some(new) => Ok(Change::default()),
-            Ok(new) => one.lead(&new, &mut next, &source),
+            Ok(new) => one.lead(&new, &mut next, (holder, &source)),
         };
         let change = change.and_then(|change| judge(&next).map(|()| change));
         let (change, now) = match change {
@@ -110,7 +113,11 @@ pub(super) fn follow(
             Err(why) => {
                 followed.refused.push(why);
                 let is_it = |publication: &Publication| one.is(publication);
-                (followed.ledger.unpublish(is_it), None)
+                let gone = followed.ledger.unpublish(is_it);
+                one.now
+                    .iter()
+                    .for_each(|now| followed.ledger.set_aside(now));
+                (gone, None)
             }
         };
         followed.change.asked.extend(change.asked);
@@ -130,8 +137,9 @@ pub(super) fn resolve(wish: &Wish, docker: Option<&Docker>) -> Result<PublishSpe
 }
 
 impl Daemon {
-    /// Follows what a command has published of containers.
-    pub(super) fn follow_from_now_on(&mut self, wishes: &[Wish], change: &Change) {
+    /// What is to be followed when a command has published this.
+    pub(super) fn called_by(&self, wishes: &[Wish], change: &Change) -> Vec<Called> {
+        let mut called = self.called.clone();
         let asked = wishes.iter().zip(&change.asked);
         for (wish, (publication, _)) in asked {
             let Some(spec) = wish.named() else {
@@ -143,11 +151,19 @@ impl Daemon {
                 now: Some(publication.spec),
             };
             // Docker's own follows by itself.
-            if one.origin != Origin::Docker && !self.called.contains(&one) {
-                self.called.push(one);
+            if one.origin != Origin::Docker && !called.contains(&one) {
+                called.push(one);
             }
         }
-        self.commands.write(&self.ledger, &self.called);
+        called
+    }
+
+    /// Follows these from now on, as far as nobody has unpublished them. Where they have got ports that we
+    /// have chosen, they keep them wherever their containers go.
+    pub(super) fn take_called(&mut self, mut called: Vec<Called>) {
+        called.retain(|one| one.stands(&self.ledger));
+        self.called = called;
+        self.holder.remember_called(&self.ledger, &self.called);
     }
 
     /// What is to be published by names when the config file says this.

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::admissions::Admissions;
-use super::called::{Called, resolve};
+use super::called::{Called, plain, resolve};
 use super::docker::Docker;
 use super::{Daemon, Options, memory};
 use crate::control::{ChangeError, PublishedPorts, Selector, Unpublishing};
@@ -21,14 +21,18 @@ impl Daemon {
         let specs: Result<Vec<_>, _> = wishes.iter().map(|wish| resolve(wish, docker)).collect();
         let specs = specs?;
         let mut next = self.ledger.clone();
+        for (wish, spec) in wishes.iter().zip(&specs) {
+            let named = wish.named().into_iter();
+            named.for_each(|named| self.holder.prefer(&mut next, named, spec));
+        }
         let change = next.publish(&specs, Origin::Command, &self.holder.source()?)?;
         let admissions = self.admissions(&next)?;
         if let Some(why) = admissions.why_shut(added(&change)) {
             return Err(ChangeError::Shut(why.to_owned()));
         }
-        self.commit_ledger(next).await?;
-        self.holder.remember(&self.ledger, &specs);
-        self.follow_from_now_on(wishes, &change);
+        let called = self.called_by(wishes, &change);
+        self.commit_ledger(next, called).await?;
+        self.holder.remember(&self.ledger, &plain(wishes));
         say(&change);
         let known = change.asked.iter().filter(|(_, new)| !new);
         Ok(PublishedPorts {
@@ -42,17 +46,19 @@ impl Daemon {
         &mut self,
         selector: &Selector,
     ) -> Result<Unpublishing, ChangeError> {
-        let is_waiting = |one: &Called| one.now.is_none() && selector.means_waiting(&one.spec);
-        let waiting = self.called.iter().filter(|one| is_waiting(one));
-        let waiting: Vec<_> = waiting.map(|one| one.spec.to_string()).collect();
-        if waiting.is_empty() {
-            selector.check(self.ledger.iter())?;
-        }
+        let names = self.names();
+        let waiting = self.called.iter().filter(|one| one.now.is_none());
+        let mut waiting: Vec<_> = waiting.map(|one| &one.spec).collect();
+        selector.check(self.ledger.iter(), &waiting, &names)?;
+        waiting.retain(|spec| selector.means_waiting(spec));
+        let waiting: Vec<_> = waiting.iter().map(ToString::to_string).collect();
+        let meant = selector.at(&names);
         let mut next = self.ledger.clone();
-        let change = next.unpublish(|one| selector.means(one));
-        self.commit_ledger(next).await?;
-        self.called.retain(|one| !is_waiting(one));
-        self.commands.write(&self.ledger, &self.called);
+        let change = next.unpublish(|one| meant.iter().any(|it| it.means(one)));
+        let is_waiting = |one: &Called| one.now.is_none() && selector.means_waiting(&one.spec);
+        let mut called = self.called.clone();
+        called.retain(|one| !is_waiting(one));
+        self.commit_ledger(next, called).await?;
         say(&change);
         for spec in &waiting {
             info!("no longer to be published: {spec}");
@@ -76,7 +82,11 @@ impl Daemon {
     }
 
     /// Has the datapath publish what `next` says, which is the ledger then; or all stays as it was.
-    async fn commit_ledger(&mut self, next: Ledger) -> Result<(), ChangeError> {
+    async fn commit_ledger(
+        &mut self,
+        next: Ledger,
+        called: Vec<Called>,
+    ) -> Result<(), ChangeError> {
         let host = snapshot(&self.handle).await?;
         let published = next.ports();
         let intent = Intent {
@@ -85,23 +95,25 @@ impl Daemon {
             ..self.intent.clone()
         };
         intent.check_targets(&host)?;
+        let next = (next, called);
         self.commit(host, next, intent, self.options).await?;
         Ok(())
     }
 
-    /// The same with all else that is wanted. Returns what of it cannot be done for now, as at some
+    /// The same with all else that is wanted, and what is told by names of it. Returns what of it cannot be done for now, as at some
     /// interface; that is tried again.
     pub(super) async fn commit(
         &mut self,
         host: Snapshot,
-        next: Ledger,
+        (ledger, called): (Ledger, Vec<Called>),
         intent: Intent,
         options: Options,
     ) -> Result<Vec<String>, ChangeError> {
         let before = (self.intent.clone(), self.options);
         match self.apply(host, intent, options).await {
             Ok(complaints) => {
-                self.ledger = next;
+                self.ledger = ledger;
+                self.take_called(called);
                 self.commands.write(&self.ledger, &self.called);
                 // The guard of large ranges may have been loaded for it.
                 memory::give_back();

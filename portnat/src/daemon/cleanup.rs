@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::adopt::{record_path, written_beside};
-use super::{commands, ports};
+use super::{commands, docker, ports};
 use crate::datapath::{Leftovers, Pins};
 use crate::net::{Singleton, Sysctls, namespace_name, remove_clsact, restore_reserved_ports};
 use crate::written;
@@ -62,8 +62,10 @@ pub async fn clean_up(pin_dir: &Path, socket: &Path) -> anyhow::Result<Removed> 
             remove_clsact(&handle, index).await?;
         }
     }
-    let published = written_beside(socket, commands::FILE)?;
-    written::remove(&published).with_context(|| format!("removing {}", published.display()))?;
+    for file in [commands::FILE, docker::FILE] {
+        let path = written_beside(socket, file)?;
+        written::remove(&path).with_context(|| format!("removing {}", path.display()))?;
+    }
     let mut sysctls = Sysctls::recorded(&record_path(socket)?, false)?;
     let mut changed = sysctls.count();
     sysctls.restore()?;

@@ -1,120 +1,107 @@
 //! What commands have published outlives the daemon with `--persist`, as all else does: it is written
 //! down for the next one, which nobody else tells of it.
 
-use std::io;
-use std::path::PathBuf;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::warn;
 
-use super::adopt::written_beside;
-use super::called::Called;
+use super::called::{self, Called};
+use super::handed_on::{HandedOn, Words};
 use super::{Config, Daemon};
-use crate::model::{Intent, Kept, Ledger, PublishedPort, Source};
+use crate::model::{Intent, Kept, Ledger, Origin, PublishedPort, Source};
 use crate::net::{NetError, Snapshot};
-use crate::written;
+use crate::spec::Wish;
 
 /// What the file is called, behind the network namespace's name.
 pub(super) const FILE: &str = "ports";
 
+const WORDS: Words = Words {
+    unread: "what commands have published is not published again",
+    unwritten: "the next portnat will not publish what commands have published",
+    stale: "the next portnat may publish what was unpublished",
+};
+
 /// The file.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Written<K> {
-    /// What commands published before the last boot is gone with the rules of that time.
-    boot: String,
     published: Vec<K>,
+    /// What was told by containers' names: their addresses may be others by then.
+    #[serde(default)]
+    named: Vec<String>,
+}
+
+impl<K> Default for Written<K> {
+    fn default() -> Self {
+        Written {
+            published: Vec::new(),
+            named: Vec::new(),
+        }
+    }
+}
+
+/// What commands had published with a portnat before this one.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// What was told by addresses.
+    pub(super) kept: Vec<Kept>,
+    /// What was told by containers' names.
+    pub(super) called: Vec<Called>,
 }
 
 /// Where it is written down.
 pub(super) struct Commands {
-    path: Option<PathBuf>,
-    persist: bool,
-    /// What stands there, as far as is known.
-    stands: Option<Vec<Kept>>,
+    file: HandedOn<Written<Kept>>,
+    /// Whether somebody knows containers' names.
+    docker: bool,
 }
 
 impl Commands {
     pub(super) fn new(config: &Config) -> Result<Self, NetError> {
-        let beside = |socket: &PathBuf| written_beside(socket, FILE);
         Ok(Commands {
-            path: config.socket.as_ref().map(beside).transpose()?,
-            persist: config.persist,
-            stands: None,
+            file: HandedOn::new(config, FILE, WORDS)?,
+            docker: config.docker.is_some(),
         })
     }
 
     /// What commands had published with a portnat before this one. What cannot be read is said: that
     /// its ports are published no more is no reason to end the others.
-    pub(super) fn left(&self) -> Vec<Kept> {
-        let Some(path) = &self.path else {
-            return Vec::new();
+    pub(super) fn left(&self) -> Left {
+        let written = self.file.read::<Written<Value>>();
+        let path = self.file.path().display();
+        let Written { published, named } = written.unwrap_or_default();
+        let unread = |entry: &dyn fmt::Display, error: &dyn fmt::Display| {
+            warn!("{path}: {entry} is not published again: {error}");
         };
-        let written = written::read::<Written<Value>>(path);
-        let path = path.display();
-        let written = written.unwrap_or_else(|error| {
-            warn!("what commands have published is not published again: {path}: {error}");
-            None
+        let published = published.iter().filter_map(|entry| {
+            let kept = Kept::deserialize(entry);
+            kept.inspect_err(|error| unread(entry, error)).ok()
         });
-        let written = written.filter(|written| written.boot == written::boot_id());
-        let entries = written.into_iter().flat_map(|written| written.published);
-        let readable = entries.filter_map(|entry| {
-            let kept = Kept::deserialize(&entry);
-            kept.inspect_err(|error| warn!("{path}: {entry} is not published again: {error}"))
-                .ok()
+        let named = named.iter().filter_map(|spec| {
+            let wish = match spec.parse() {
+                Ok(Wish::Named(named)) if !self.docker => Err(named.without_docker()),
+                wish => wish,
+            };
+            wish.inspect_err(|error| unread(spec, error)).ok()
         });
-        readable.collect()
+        Left {
+            kept: published.collect(),
+            called: called::named(&named.collect::<Vec<_>>(), Origin::Command).collect(),
+        }
     }
 
-    /// Writes down what is published by commands; without `--persist` nothing is. What was told by a
-    /// container's name is not: its address may be another's by then.
+    /// Writes down what is published by commands; without `--persist` nothing is.
     pub(super) fn write(&mut self, ledger: &Ledger, called: &[Called]) {
-        let is_called = |kept: &Kept| called.iter().any(|one| one.now == Some(kept.spec));
-        let published = match self.persist {
-            true => ledger
-                .kept()
-                .into_iter()
-                .filter(|it| !is_called(it))
-                .collect(),
-            false => Vec::new(),
-        };
-        self.note(published);
-    }
-
-    fn note(&mut self, published: Vec<Kept>) {
-        if self.stands.as_ref() == Some(&published) {
-            return;
-        }
-        let Err(error) = self.replace(published) else {
-            return;
-        };
-        self.stands = None;
-        let path = self.path.iter().map(|path| path.display()).next();
-        let path = path.map_or_else(String::new, |path| path.to_string());
-        warn!("the next portnat will not publish what commands have published: {path}: {error}");
-        // An older list would publish again what was unpublished since. A full disk lets go of files.
-        let gone = self.path.as_ref().map(|path| written::remove(path));
-        if let Some(Err(error)) = gone {
-            warn!("the next portnat may publish what was unpublished: remove {path}: {error}");
-        }
-    }
-
-    fn replace(&mut self, published: Vec<Kept>) -> io::Result<()> {
-        let Some(path) = &self.path else {
-            return Ok(());
-        };
-        if published.is_empty() {
-            written::remove(path)?;
-            self.stands = Some(published);
-            return Ok(());
-        }
+        let called = called.iter().filter(|one| one.origin == Origin::Command);
+        let is_called = |kept: &Kept| called.clone().any(|one| one.now == Some(kept.spec));
+        let kept = ledger.kept().into_iter();
         let written = Written {
-            boot: written::boot_id(),
-            published,
+            published: kept.filter(|kept| !is_called(kept)).collect(),
+            named: called.clone().map(|one| one.spec.to_string()).collect(),
         };
-        written::replace(path, &written)?;
-        self.stands = Some(written.published);
-        Ok(())
+        let is_empty = written == Written::default();
+        self.file.write((!is_empty).then_some(written));
     }
 }
 
@@ -143,8 +130,7 @@ pub(super) fn restore(
 impl Daemon {
     /// Publishes nothing for the next one.
     pub(super) fn forget_commands(&mut self) {
-        self.commands.persist = false;
-        self.commands.write(&self.ledger, &self.called);
+        self.commands.file.forget();
     }
 }
 
@@ -153,31 +139,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-
-    #[test]
-    fn a_list_that_cannot_be_written_is_none() {
-        let folder = tempfile::tempdir().expect("a directory");
-        let path = folder.path().join("netns-1-ports");
-        let mut commands = Commands {
-            path: Some(path.clone()),
-            persist: true,
-            stands: None,
-        };
-        let kept = |port| Kept {
-            spec: format!("{port}:80@172.17.0.2").parse().expect("a spec"),
-            ports: Vec::new(),
-        };
-        commands.note(vec![kept(9001), kept(9002)]);
-        assert_eq!(commands.left().len(), 2);
-        // Nothing can be written beside it any more.
-        let obstacle = path.with_extension("new");
-        fs::create_dir(&obstacle).expect("a directory");
-        commands.note(vec![kept(9002)]);
-        assert_eq!(commands.left(), [], "9001 does not come back");
-        fs::remove_dir(&obstacle).expect("is empty");
-        commands.note(vec![kept(9002)]);
-        assert_eq!(commands.left(), [kept(9002)]);
-    }
+    use crate::written;
 
     #[test]
     fn an_entry_that_makes_no_sense_takes_no_other_along() {
@@ -186,19 +148,20 @@ mod tests {
         let boot = written::boot_id();
         let text = format!(
             r#"{{"boot": "{boot}", "published": [{{"spec": "8080:80@172.17.0.2", "ports": []}},
-            {{"spec": "8081:80@nowhere", "ports": []}}, 7, {{"spec": "8082:80@172.17.0.2", "ports": []}}]}}"#
+            {{"spec": "8081:80@nowhere", "ports": []}}, 7, {{"spec": "8082:80@172.17.0.2", "ports": []}}],
+            "named": ["8083:80@web", "8084:", "8085:80/udp@web"]}}"#
         );
         fs::write(&path, text).expect("written");
-        let commands = Commands {
-            path: Some(path),
-            persist: true,
-            stands: None,
+        let mut commands = Commands {
+            file: HandedOn::at(Some(path), true, WORDS),
+            docker: true,
         };
-        let left: Vec<_> = commands
-            .left()
-            .iter()
-            .map(|kept| kept.spec.to_string())
-            .collect();
-        assert_eq!(left, ["8080:80/tcp@172.17.0.2", "8082:80/tcp@172.17.0.2"]);
+        let Left { kept, called } = commands.left();
+        let kept: Vec<_> = kept.iter().map(|kept| kept.spec.to_string()).collect();
+        assert_eq!(kept, ["8080:80/tcp@172.17.0.2", "8082:80/tcp@172.17.0.2"]);
+        let called: Vec<_> = called.iter().map(|one| one.spec.to_string()).collect();
+        assert_eq!(called, ["8083:80/tcp@web", "8085:80/udp@web"]);
+        commands.docker = false;
+        assert_eq!(commands.left().called, [], "nobody knows where they are");
     }
 }

@@ -5,7 +5,6 @@ mod feed;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,18 +12,28 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{error, warn};
 
-use super::Daemon;
 use super::admissions::Admissions;
 use super::called::{self, Called};
 use super::change::say;
+use super::handed_on::{HandedOn, Words};
 use super::ports::PortHolder;
-use crate::docker::{Named, Wanted};
-use crate::model::{
-    AdmissionRules, Change, Intent, Ledger, Managed, Origin, Publication, PublishedPort,
-};
+use super::said::Said;
+use super::{Config, Daemon};
+use crate::docker::{Named, Observed, Wanted};
+use crate::model::{AdmissionRules, Change, Intent, Ledger, Origin, Publication, PublishedPort};
 use crate::net::{NetError, Snapshot, has_ipv6, snapshot};
 use crate::spec::PublishSpec;
 pub(super) use feed::News;
+
+/// What the file of Docker's last answer is called, behind the network namespace's name: Docker may be down when
+/// the next portnat starts, and its containers go on all the same.
+pub(super) const FILE: &str = "docker";
+
+const WORDS: Words = Words {
+    unread: "what Docker has is not known before it answers",
+    unwritten: "the next portnat will not know what Docker has before it answers",
+    stale: "the next portnat may publish what Docker has not any more",
+};
 
 /// How long portnat waits for Docker when it starts: so that what a portnat before this one has left for
 /// Docker's containers is taken over.
@@ -33,9 +42,10 @@ const AT_THE_START: Duration = Duration::from_secs(5);
 /// What is known of Docker.
 pub(super) struct Docker {
     news: mpsc::Receiver<News>,
+    last: HandedOn<Observed>,
     wanted: Wanted,
     /// What of it could not be done at the last try.
-    refused: Vec<String>,
+    refused: Said,
 }
 
 /// What is wanted for Docker, as far as it can be.
@@ -49,24 +59,27 @@ pub(super) struct Settled {
 }
 
 impl Docker {
-    /// Begins to follow the Docker at this socket, and waits for its first answer. Until then its networks
-    /// are what is `left` of them.
-    pub(super) async fn begin(socket: &Path, left: Managed) -> Self {
-        let mut docker = Docker {
-            news: feed::follow(socket.to_owned()),
-            wanted: Wanted::default(),
-            refused: Vec::new(),
+    /// Begins to follow the Docker that is meant, if one is, and waits for its first answer. Until then it
+    /// has what it had with a portnat before this one, if that `was_there`.
+    pub(super) async fn begin(config: &Config, was_there: bool) -> Result<Option<Self>, NetError> {
+        let mut last = HandedOn::new(config, FILE, WORDS)?;
+        let Some(socket) = &config.docker else {
+            last.forget();
+            return Ok(None);
         };
-        docker.wanted.managed = Managed {
-            awaits: true,
-            ..left
+        let left = was_there.then(|| last.read()).flatten();
+        let mut docker = Docker {
+            news: feed::follow(socket.clone()),
+            last,
+            wanted: awaited(left.as_ref().map_or_else(Wanted::default, of)),
+            refused: Said::default(),
         };
         match timeout(AT_THE_START, docker.news.recv()).await {
             Ok(Some(news)) => docker.hear(news),
             Ok(None) => {}
             Err(_) => warn!("Docker takes its time to answer: going on without"),
         }
-        docker
+        Ok(Some(docker))
     }
 
     /// What is heard next; never where there is no Docker.
@@ -77,8 +90,8 @@ impl Docker {
     fn hear(&mut self, news: News) {
         match news {
             News::Observed(observed) => {
-                self.wanted = Wanted::of(&observed, has_ipv6());
-                self.wanted.managed.awaits = true;
+                self.wanted = awaited(of(&observed));
+                self.last.write(Some(observed));
             }
             News::Gone => {}
         }
@@ -196,10 +209,9 @@ impl Docker {
 
     /// Says what could not be done, unless it was said before.
     fn complain(&mut self, refused: Vec<String>) {
-        for new in refused.iter().filter(|new| !self.refused.contains(new)) {
+        for new in self.refused.news(refused) {
             error!("{new}");
         }
-        self.refused = refused;
     }
 
     /// Says what could not be, and returns what could.
@@ -212,6 +224,22 @@ impl Docker {
     pub(super) fn wanted(&self) -> &Wanted {
         &self.wanted
     }
+
+    /// Leaves nothing for the next portnat.
+    pub(super) fn forget(&mut self) {
+        self.last.forget();
+    }
+}
+
+/// What comes of what Docker has on this host.
+fn of(observed: &Observed) -> Wanted {
+    Wanted::of(observed, has_ipv6())
+}
+
+/// The same where Docker may have more by now, of which it will tell.
+fn awaited(mut wanted: Wanted) -> Wanted {
+    wanted.managed.awaits = true;
+    wanted
 }
 
 impl Daemon {
@@ -231,7 +259,7 @@ impl Daemon {
 
     /// Tries again what was refused: a port may be free by now.
     pub(super) async fn try_dockers_again(&mut self) {
-        let refused = |docker: &Docker| !docker.refused.is_empty();
+        let refused = |docker: &Docker| !docker.refused.all().is_empty();
         if self.docker.as_ref().is_some_and(refused) {
             self.do_as_docker_has_it().await;
         }
@@ -265,12 +293,14 @@ impl Daemon {
         let same_ports = intent.published == self.intent.published;
         let same_rules = intent.admissions == self.intent.admissions;
         if !(same_ports && same_rules) || intent.managed != self.intent.managed {
-            self.commit(host, ledger, intent, self.options).await?;
+            let next = (ledger, called);
+            self.commit(host, next, intent, self.options).await?;
             say(&change);
             // Nobody asked how many there are.
             drop(self.end_flows(&change));
+        } else {
+            self.take_called(called);
         }
-        self.called = called;
         Ok(refused)
     }
 }

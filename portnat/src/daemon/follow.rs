@@ -23,12 +23,10 @@ impl Daemon {
     /// Says what cannot be done, and returns what of it is new: the same complaint again says nothing
     /// new.
     pub(super) fn complain(&mut self, complaints: Vec<String>) -> Vec<String> {
-        let mut news = complaints.clone();
-        news.retain(|new| !self.complaints.contains(new));
+        let news = self.complaints.news(complaints);
         for complaint in &news {
             warn!("{complaint}");
         }
-        self.complaints = complaints;
         news
     }
 
@@ -36,10 +34,8 @@ impl Daemon {
     pub(super) fn look_for_conntrack(&mut self) {
         match self.decide_fast() {
             Ok(complaint) => {
-                let news = complaint.filter(|new| !self.complaints.contains(new));
-                if let Some(news) = news {
+                if let Some(news) = complaint.and_then(|it| self.complaints.also(it)) {
                     warn!("{news}");
-                    self.complaints.push(news);
                 }
             }
             Err(error) => warn!("{error}"),
@@ -77,12 +73,16 @@ impl Daemon {
             complaints.extend(set.err().map(|error| error.to_string()));
         }
         complaints.extend(self.intent.missing_egress(&host));
-        complaints.extend(self.intent.out_of_reach(&host));
         complaints.extend(self.keep_ports_apart(&host).await);
         complaints.extend(self.decide_fast()?);
         let attached = self.datapath.apply(&desired)?;
         complaints.extend(attached.failed.iter().map(ToString::to_string));
         self.remove_qdiscs(attached.qdiscs).await;
+        // That is no reason not to start: the others are reached.
+        let unreached = self.intent.out_of_reach(&host).collect();
+        for news in self.unreached.news(unreached) {
+            warn!("{news}");
+        }
         self.report_uplinks(&desired);
         self.receivers.see(&host);
         self.lease_frames().await;

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::Config;
 use super::adopt::written_beside;
+use super::called::Called;
 use crate::datapath::BindHook;
 use crate::model::{HostPorts, Kept, Ledger, Source, Sticky};
 use crate::net::{
     Guard, NetError, PortRange, Reservation, Reserver, has_ipv6, local_reserved_ports,
 };
-use crate::spec::{Ports, PublishSpec};
+use crate::spec::{NamedSpec, Ports, PublishSpec};
 
 /// What the record of reserved ports is called, behind the network namespace's name.
 pub(super) const FILE: &str = "reserved";
@@ -32,7 +33,7 @@ impl PortHolder {
         };
         let state = config.state.clone();
         let sticky = state.map_or_else(Sticky::forgetful, Sticky::within);
-        let ledger = Ledger::remembering(sticky.given());
+        let ledger = Ledger::remembering(sticky.given(), sticky.given_to_names());
         if let Some(aide) = config.aide.clone() {
             reserver = reserver.with_owners(Box::new(move |inodes| aide.owners(inodes)));
         }
@@ -103,5 +104,23 @@ impl PortHolder {
     /// Keeps in mind which ephemeral ports these specs have.
     pub(super) fn remember(&mut self, ledger: &Ledger, specs: &[PublishSpec]) {
         self.sticky.remember(&ledger.ephemeral(specs));
+    }
+
+    /// Keeps in mind which those have that are told by names, wherever they are.
+    pub(super) fn remember_called(&mut self, ledger: &Ledger, called: &[Called]) {
+        let given = called.iter().filter_map(|one| {
+            let (_, rows) = ledger.ephemeral(&[one.now?]).pop()?;
+            Some((&one.spec, rows))
+        });
+        self.sticky.remember(&given.collect::<Vec<_>>());
+    }
+
+    /// Has what is told by a name be given what it had, now that this is its spec.
+    pub(super) fn prefer(&self, ledger: &mut Ledger, named: &NamedSpec, now: &PublishSpec) {
+        if now.host_ports.is_none()
+            && let Some(rows) = self.sticky.given_to(named)
+        {
+            ledger.prefer(now, rows);
+        }
     }
 }

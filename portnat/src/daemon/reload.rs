@@ -41,9 +41,13 @@ impl Daemon {
         let mut next = self.ledger.clone();
         let source = self.holder.source()?;
         let (called, missing) = self.called_by_config(&config.config_publish);
-        let mut specs = plain(&config.config_publish);
-        let of_config = called.iter().filter(|one| one.origin == Origin::Config);
-        specs.extend(of_config.filter_map(|one| one.now));
+        let by_address = plain(&config.config_publish);
+        let mut specs = by_address.clone();
+        for one in called.iter().filter(|one| one.origin == Origin::Config) {
+            let Some(now) = one.now else { continue };
+            self.holder.prefer(&mut next, &one.spec, &now);
+            specs.push(now);
+        }
         let change = next.replace(&specs, Origin::Config, &source)?;
         drop(source);
         let published = next.ports();
@@ -63,7 +67,7 @@ impl Daemon {
         changed.extend(self.admission.differences(&config.admission));
         // It may be for one that has been unpublished, and comes back.
         let idle = config.admission.check(&intent.published).err();
-        let mut warnings = self.commit(host, next, intent, options).await?;
+        let mut warnings = self.commit(host, (next, called), intent, options).await?;
         warnings.extend(missing);
         for shut in admissions.shut {
             warn!("{}", shut.words);
@@ -74,8 +78,7 @@ impl Daemon {
             warn!("{error}");
             warnings.push(error.to_string());
         }
-        self.called = called;
-        self.holder.remember(&self.ledger, &specs);
+        self.holder.remember(&self.ledger, &by_address);
         info!("reloaded: {}", in_words(&change, &changed));
         say(&change);
         let reloaded = Reloaded {

@@ -13,7 +13,7 @@ use crate::net::{namespace_name, snapshot};
 impl Daemon {
     /// What it holds on to, by the host as it is now.
     pub(super) async fn status(&mut self) -> Status {
-        let mut complaints = self.complaints.clone();
+        let mut complaints = [self.complaints.all(), self.unreached.all()].concat();
         let (mut interfaces, mut ipv6) = (BTreeMap::new(), false);
         match snapshot(&self.handle).await {
             Ok(mut host) => {

@@ -10,9 +10,7 @@ use aya::maps::PerCpuArray;
 use aya::pin::PinError;
 use aya::programs::{SchedClassifier, Xdp};
 use aya_obj::programs::XdpAttachType;
-use ipnet::IpNet;
 use nix::net::if_::if_nameindex;
-use portnat_common::Subnet;
 use tracing::{debug, info};
 
 use super::attach::{Hook, remove_filter};
@@ -84,11 +82,6 @@ impl Keep {
     #[must_use]
     pub fn last_id(&self) -> u32 {
         self.left.last_id
-    }
-
-    /// The subnets that were inside.
-    pub fn subnets(&self) -> impl Iterator<Item = (IpNet, Subnet)> {
-        self.left.subnets()
     }
 
     /// Whether containers may have asked somebody as themselves that others are masqueraded to.

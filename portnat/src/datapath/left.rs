@@ -11,7 +11,6 @@ use aya::maps::{Map, MapData, MapInfo};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya_obj::Object;
 use aya_obj::generated::bpf_map_type;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portnat_common::address::Wide;
 use portnat_common::address::{is_mapped, unmap};
 use portnat_common::{Address, Ip4, Ip6, Published, Subnet, Total};
@@ -221,21 +220,6 @@ impl Left {
         let ids = left.ports().into_iter().map(|port| port.id);
         left.last_id = ids.max().unwrap_or(0).max(counted);
         Ok(left)
-    }
-
-    /// The subnets that were inside.
-    pub(super) fn subnets(&self) -> impl Iterator<Item = (IpNet, Subnet)> {
-        let (v4, v6) = (&self.applied.v4.subnets, &self.applied.v6.subnets);
-        // A length that the kernel has is one of the family's.
-        let v4 = v4.iter().filter_map(|(prefix, subnet)| {
-            let net = Ipv4Net::new(prefix.network.into(), prefix.length).ok()?;
-            Some((IpNet::V4(net), *subnet))
-        });
-        let v6 = v6.iter().filter_map(|(prefix, subnet)| {
-            let net = Ipv6Net::new(prefix.network.into(), prefix.length).ok()?;
-            Some((IpNet::V6(net), *subnet))
-        });
-        v4.chain(v6)
     }
 
     /// Whether a subnet has sent something as itself, or may have.

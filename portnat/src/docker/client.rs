@@ -40,9 +40,6 @@ const EVENTS: [&str; 9] = [
     "destroy",
 ];
 
-/// How long ago events may be that are told: some that were before the first look do no harm.
-const BEFORE: Duration = Duration::from_secs(1);
-
 /// Ports of containers, by their protocols.
 type ContainerPorts = BTreeSet<(NonZeroU16, Protocol)>;
 
@@ -59,13 +56,26 @@ pub struct Client {
 #[error("{}", in_words(.0))]
 pub struct ClientError(#[from] Error);
 
+/// When something was, by the machine's clock, which is Docker's too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(Duration);
+
+impl Moment {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Moment(now.unwrap_or_default())
+    }
+}
+
 /// Something has happened in Docker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The container of this id runs from now on.
     Started(String),
-    /// The container of this id has died.
-    Died(String),
+    /// The container of this id has died then.
+    Died(String, Moment),
     /// Something else.
     Other,
 }
@@ -87,11 +97,10 @@ impl Client {
     /// What happens from now on, until Docker ends.
     pub fn events(&self) -> BoxStream<'static, Result<Event, ClientError>> {
         let docker = self.docker.clone();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let since = now.unwrap_or_default().saturating_sub(BEFORE);
+        let since = Moment::now().0;
         let list = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         let options = EventsOptions {
-            since: Some(since.as_secs().to_string()),
+            since: Some(format!("{}.{:09}", since.as_secs(), since.subsec_nanos())),
             until: None,
             filters: Some(HashMap::from([
                 ("type".to_owned(), list(&["container", "network"])),
@@ -160,9 +169,11 @@ fn async_stream(
 impl From<EventMessage> for Event {
     fn from(message: EventMessage) -> Self {
         let id = message.actor.and_then(|actor| actor.id);
+        let time = message.time_nano.and_then(|time| time.try_into().ok());
+        let time = time.map_or_else(Moment::now, |time| Moment(Duration::from_nanos(time)));
         match (message.action.as_deref(), id) {
             (Some("start"), Some(id)) => Event::Started(id),
-            (Some("die"), Some(id)) => Event::Died(id),
+            (Some("die"), Some(id)) => Event::Died(id, time),
             _ => Event::Other,
         }
     }

@@ -10,6 +10,6 @@ pub mod migrate;
 mod observed;
 mod wanted;
 
-pub use client::{Client, ClientError, Event, Survey};
+pub use client::{Client, ClientError, Event, Moment, Survey};
 pub use observed::{Container, Endpoint, Network, Observed, Port};
 pub use wanted::{NameError, Named, Wanted};

@@ -5,11 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::spec::Protocol;
 
 /// The networks that are bridges, and the containers that run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Observed {
     /// Networks of the driver `bridge`.
     pub networks: Vec<Network>,
@@ -18,7 +20,8 @@ pub struct Observed {
 }
 
 /// A network of the driver `bridge`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Network {
     /// Its id.
     pub id: String,
@@ -35,7 +38,8 @@ pub struct Network {
 }
 
 /// A container that runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Container {
     /// Its id.
     pub id: String,
@@ -52,7 +56,7 @@ pub struct Container {
 }
 
 /// A port of a container that Docker publishes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// The host's address.
     pub address: IpAddr,
@@ -65,7 +69,8 @@ pub struct Port {
 }
 
 /// A container's place in a network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Endpoint {
     /// The network's id.
     pub network: String,
@@ -77,4 +82,54 @@ pub struct Endpoint {
     pub v6: Option<Ipv6Addr>,
     /// Which of several networks is the way outside: that of the highest priority.
     pub priority: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observed() -> Observed {
+        let port = NonZeroU16::new(80).expect("not 0");
+        Observed {
+            networks: vec![Network {
+                id: "1".to_owned(),
+                subnets: vec!["172.17.0.0/16".parse().expect("a prefix")],
+                options: [(
+                    "com.docker.network.bridge.name".to_owned(),
+                    "docker0".to_owned(),
+                )]
+                .into(),
+                ..Network::default()
+            }],
+            containers: vec![Container {
+                name: "web".to_owned(),
+                ports: vec![Port {
+                    address: [0; 4].into(),
+                    host: None,
+                    container: port,
+                    protocol: Protocol::Udp,
+                }],
+                everywhere: [(port, Protocol::Udp)].into(),
+                endpoints: vec![Endpoint {
+                    v6: Some("fd00::2".parse().expect("an address")),
+                    ..Endpoint::default()
+                }],
+                ..Container::default()
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_written_down_is_read_also_by_who_knows_more() {
+        let text = serde_json::to_string(&observed()).expect("it can be written");
+        assert_eq!(
+            serde_json::from_str::<Observed>(&text).expect(&text),
+            observed()
+        );
+        // One that was written before there were subnets.
+        let older = text.replace("subnets", "ranges");
+        let read = serde_json::from_str::<Observed>(&older).expect(&older);
+        assert_eq!(read.networks[0].subnets, []);
+        assert_eq!(read.containers, observed().containers);
+    }
 }

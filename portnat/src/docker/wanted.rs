@@ -25,6 +25,8 @@ const ROW: u16 = 16;
 /// What portnat is to do for Docker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
+    /// Whether Docker has said anything.
+    pub is_known: bool,
     /// What is to be published.
     pub specs: Vec<PublishSpec>,
     /// Those of it that Docker itself does not publish: it has not looked whether somebody has them.
@@ -56,9 +58,13 @@ impl Wanted {
     pub fn of(observed: &Observed, ipv6: bool) -> Self {
         let networks = observed.networks.iter();
         let networks: BTreeMap<_, _> = networks.map(|it| (it.id.as_str(), it)).collect();
-        let mut wanted = Wanted::default();
+        let mut wanted = Wanted {
+            is_known: true,
+            ..Wanted::default()
+        };
         let mut names = BTreeMap::new();
         for network in &observed.networks {
+            wanted.managed.bridges.insert(network.bridge.clone());
             if option(network, "enable_icc").is_some_and(is_false) {
                 wanted.managed.apart.insert(network.bridge.clone());
             }

@@ -122,15 +122,11 @@ impl PortFilter {
     /// the host's ports to us has none then.
     #[must_use]
     pub fn covers_wanted(&self, mapping: &Mapping) -> bool {
-        let on = |address: IpAddr| match mapping.host_ip {
-            Some(host) => host == address,
-            None => address.is_unspecified(),
-        };
         let mut numbers = self.protocol.iter().map(|protocol| protocol.0);
         mapping
             .host_ports
             .is_some_and(|ports| self.ports.intersection(ports) == Some(ports))
-            && self.address.is_none_or(on)
+            && self.address.is_none_or(|address| mapping.is_on(address))
             && numbers.all(|number| number == mapping.protocol.number())
     }
 

@@ -1,6 +1,7 @@
 //! From specs to ports of this host, by Docker's rules.
 
 mod error;
+mod given;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -36,6 +37,8 @@ pub struct Allocator {
     last: BTreeMap<(IpAddr, Protocol), u16>,
     /// Which ephemeral ports a spec had the last time.
     remembered: BTreeMap<PublishSpec, Vec<Ports>>,
+    /// Which ephemeral ports are somebody's who has no spec now: others are given them last.
+    aside: Vec<Ports>,
 }
 
 /// A port or range that a spec was given.
@@ -50,24 +53,6 @@ pub struct Allocated<R> {
 }
 
 impl Allocator {
-    /// One that knows which ephemeral ports specs had before; they get them again if they are free, and
-    /// others get them last.
-    #[must_use]
-    pub fn remembering(given: impl IntoIterator<Item = (PublishSpec, Vec<Ports>)>) -> Self {
-        Allocator {
-            remembered: given.into_iter().collect(),
-            ..Self::default()
-        }
-    }
-
-    /// The ephemeral ports that these specs have, as they were given last.
-    #[must_use]
-    pub fn ephemeral(&self, specs: &[PublishSpec]) -> Vec<(PublishSpec, Vec<Ports>)> {
-        let has = |spec: &PublishSpec| Some((*spec, self.remembered.get(spec)?.clone()));
-        let ephemeral = specs.iter().filter(|spec| spec.host_ports.is_none());
-        ephemeral.filter_map(has).collect()
-    }
-
     /// Gives each spec its ports of the host, none of which is among those that are `taken`, and has
     /// them held by `reserve`. First come specs that name their ports, then pools, then ephemeral ones;
     /// of each by container port, protocol and host port. The result is in the order of the specs. A
@@ -235,7 +220,8 @@ impl<R> Round<'_, R> {
             unavailable.insert(*first, *last);
         }
         let mut anothers = unavailable.clone();
-        for row in self.allocator.remembered.values().flatten() {
+        let remembered = self.allocator.remembered.values().flatten();
+        for row in remembered.chain(&self.allocator.aside) {
             anothers.insert(row.first().get(), row.last().get());
         }
         let range = self.host.ephemeral;

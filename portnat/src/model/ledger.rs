@@ -145,13 +145,28 @@ impl Publication {
 }
 
 impl Ledger {
-    /// An empty one that knows which ephemeral ports specs had before.
+    /// An empty one that knows which ephemeral ports specs had before, and which are left to names.
     #[must_use]
-    pub fn remembering(given: impl IntoIterator<Item = (PublishSpec, Vec<Ports>)>) -> Self {
+    pub fn remembering(
+        given: impl IntoIterator<Item = (PublishSpec, Vec<Ports>)>,
+        names: impl IntoIterator<Item = Ports>,
+    ) -> Self {
+        let mut allocator = Allocator::remembering(given);
+        allocator.leave(names);
         Ledger {
-            allocator: Allocator::remembering(given),
+            allocator,
             ..Self::default()
         }
+    }
+
+    /// Has a spec be given these ports of the host, if it leaves the choice and they are free.
+    pub fn prefer(&mut self, spec: &PublishSpec, rows: Vec<Ports>) {
+        self.allocator.prefer(spec, rows);
+    }
+
+    /// Leaves the ports that a spec had to the name that had them: the spec is somebody else's by now.
+    pub fn set_aside(&mut self, spec: &PublishSpec) {
+        self.allocator.set_aside(spec);
     }
 
     /// Ports that a process before this one has published, and the greatest id that any had: who is
@@ -252,6 +267,7 @@ impl Ledger {
         }
         self.give_ids(&mut after);
         self.publications[at] = after.clone();
+        self.allocator.hand_over(old, new);
         Some(Change {
             asked: vec![(after, true)],
             removed: vec![before],

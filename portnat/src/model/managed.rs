@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use portnat_common::Subnet;
-use portnat_common::subnet::{BYPASSES, CLOSED, MASQUERADED, ROUTED};
 
 use super::{Intent, around};
 use crate::net::{Link, LinkKind, Snapshot};
@@ -12,7 +11,9 @@ use crate::net::{Link, LinkKind, Snapshot};
 /// Networks that somebody else has made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Managed {
-    /// Their subnets.
+    /// Their bridges.
+    pub bridges: BTreeSet<String>,
+    /// Their subnets; a network may have none.
     pub subnets: BTreeMap<IpNet, ManagedSubnet>,
     /// The bridges whose ports are kept from each other.
     pub apart: BTreeSet<String>,
@@ -65,14 +66,20 @@ impl Intent {
     }
 
     /// What is published and leads to a network that leads nowhere, in words.
-    pub fn out_of_reach(&self, snapshot: &Snapshot) -> impl Iterator<Item = String> + use<'_> {
+    pub fn out_of_reach(&self, snapshot: &Snapshot) -> impl Iterator<Item = String> {
         let subnets = self.subnets(&self.bridge_links(snapshot));
-        let is_inside = move |target| around(&subnets, target).is_some_and(Subnet::is_internal);
-        let inside = self.published.iter();
-        let inside = inside.filter(move |port| is_inside(port.target.ip()));
-        inside.map(|port| {
+        self.published.iter().filter_map(move |port| {
             let (host, target) = (port.host(), port.target.ip());
-            format!("nobody comes by {host} to {target}, whose network is internal")
+            let inside = around(&subnets, target).filter(|subnet| subnet.is_internal())?;
+            let bridge = snapshot.link_by_index(inside.bridge);
+            let unknown = bridge.filter(|bridge| self.awaits(&bridge.name));
+            let why = match unknown {
+                Some(Link { name, .. }) => {
+                    format!("until Docker tells of {name}, or --bridge or --network does")
+                }
+                None => "whose network is internal".to_owned(),
+            };
+            Some(format!("nobody comes by {host} to {target}, {why}"))
         })
     }
 }
@@ -81,27 +88,7 @@ impl Managed {
     /// Whether a link of this name is the bridge of such a network.
     #[must_use]
     pub fn has_bridge(&self, name: &str) -> bool {
-        self.subnets.values().any(|subnet| subnet.bridge == name)
-    }
-
-    /// What is left in the datapath's tables of such networks: by their prefixes, their bridges' names and
-    /// flags.
-    #[must_use]
-    pub fn left(subnets: impl Iterator<Item = (IpNet, String, u32)>) -> Self {
-        let subnets = subnets.filter(|(_, bridge, _)| is_dockers(bridge));
-        let subnet = |(net, bridge, flags): (_, _, u32)| {
-            let modes = MASQUERADED | CLOSED | ROUTED;
-            let plain = match flags & MASQUERADED {
-                0 => flags & BYPASSES,
-                _ => 0,
-            };
-            let flags = flags & modes | plain;
-            (net, ManagedSubnet { bridge, flags })
-        };
-        Managed {
-            subnets: subnets.map(subnet).collect(),
-            ..Managed::default()
-        }
+        self.bridges.contains(name)
     }
 }
 

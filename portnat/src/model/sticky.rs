@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::spec::{Ports, PublishSpec};
+use crate::spec::{NamedSpec, Ports, PublishSpec, Wish};
 
 /// The file's name in the state directory.
 const FILE: &str = "ports.json";
@@ -75,8 +75,23 @@ impl Sticky {
         })
     }
 
-    /// Remembers the ports that specs have been given.
-    pub fn remember(&mut self, given: &[(PublishSpec, Vec<Ports>)]) {
+    /// The ports that names had.
+    pub fn given_to_names(&self) -> impl Iterator<Item = Ports> + '_ {
+        let is_name = |given: &&Given| matches!(given.spec.parse(), Ok(Wish::Named(_)));
+        let named = self.given.iter().filter(is_name);
+        named.flat_map(|given| given.ports.iter().filter_map(|ports| ports.parse().ok()))
+    }
+
+    /// The ports that this had, wherever its container was.
+    #[must_use]
+    pub fn given_to(&self, named: &NamedSpec) -> Option<Vec<Ports>> {
+        let words = named.to_string();
+        let given = self.given.iter().find(|given| given.spec == words)?;
+        given.ports.iter().map(|ports| ports.parse().ok()).collect()
+    }
+
+    /// Remembers the ports that have been given, to specs or to what is told by names.
+    pub fn remember<T: fmt::Display>(&mut self, given: &[(T, Vec<Ports>)]) {
         let news: Vec<_> = given
             .iter()
             .map(|(spec, ports)| Given {
@@ -153,6 +168,20 @@ mod tests {
 
     fn all(sticky: &Sticky) -> Vec<(PublishSpec, Vec<Ports>)> {
         sticky.given().collect()
+    }
+
+    #[test]
+    fn names_have_their_ports_wherever_they_are() {
+        let mut sticky = Sticky::forgetful();
+        let ports: Vec<Ports> = vec!["40000".parse().expect("a port")];
+        let Ok(Wish::Named(web)) = "80@web".parse() else {
+            panic!("it is a name");
+        };
+        assert_eq!(sticky.given_to(&web), None);
+        sticky.remember(&[(&web, ports.clone())]);
+        assert_eq!(sticky.given_to(&web), Some(ports));
+        assert_eq!(all(&sticky), [], "it is nobody's by address");
+        assert_eq!(sticky.given_to_names().count(), 1);
     }
 
     #[test]

@@ -251,6 +251,7 @@ fn networks_of_somebody_else_are_as_he_says() {
         // Docker's count beside it.
         bridges: vec!["docker0".parse().expect("a name")],
         managed: Managed {
+            bridges: ["br-1".to_owned(), "br-2".to_owned()].into(),
             subnets: [
                 (net("172.18.0.0/16"), managed("br-1", CLOSED)),
                 (net("fd00:18::/64"), managed("br-1", ROUTED)),

@@ -20,6 +20,25 @@ pub struct Mapping {
     pub protocol: Protocol,
 }
 
+impl Mapping {
+    /// Whether it is for this address of the host; who names none is on all, which the unspecified ones are.
+    #[must_use]
+    pub fn is_on(&self, address: IpAddr) -> bool {
+        match self.host_ip {
+            Some(host) => host == address,
+            None => address.is_unspecified(),
+        }
+    }
+
+    /// Whether all that this says is so of `other`.
+    #[must_use]
+    pub fn speaks_of(&self, other: &Mapping) -> bool {
+        (self.container_ports, self.protocol) == (other.container_ports, other.protocol)
+            && self.host_ip.is_none_or(|address| other.is_on(address))
+            && (self.host_ports.is_none() || self.host_ports == other.host_ports)
+    }
+}
+
 /// The ports from `first` to `last`, both included and possibly 0.
 #[derive(Debug, Clone, Copy)]
 struct Written {

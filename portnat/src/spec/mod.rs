@@ -27,7 +27,7 @@ pub use expose::{ExposeSpec, publish_all};
 pub use grammar::Mapping;
 pub use ports::Ports;
 pub use protocol::Protocol;
-pub use wish::{NamedSpec, Wish, refuse_names};
+pub use wish::{NamedSpec, Target, Wish, refuse_names};
 
 /// What to publish: where it is reached on the host, and which container answers.
 ///

@@ -15,6 +15,15 @@ pub enum Wish {
     Named(NamedSpec),
 }
 
+/// Of whom something is published: an address, or a container's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The address.
+    Address(IpAddr),
+    /// The name.
+    Container(String),
+}
+
 /// What to publish of a container that is told by its name.
 ///
 /// ```
@@ -129,6 +138,29 @@ fn is_name(text: &str) -> bool {
     let goes_on = letters.all(|it| it.is_ascii_alphanumeric() || "_.-".contains(it));
     let is_word = text.chars().any(|it| !(it.is_ascii_digit() || it == '.'));
     begins && goes_on && is_word && grammar::address(text).is_none()
+}
+
+impl FromStr for Target {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        match grammar::address(text) {
+            Some(address) => Ok(Target::Address(address)),
+            None if is_name(text) => Ok(Target::Container(text.to_owned())),
+            None => Err(SpecError::InvalidTarget {
+                target: text.to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Address(address) => address.fmt(f),
+            Target::Container(name) => f.write_str(name),
+        }
+    }
 }
 
 impl From<PublishSpec> for Wish {

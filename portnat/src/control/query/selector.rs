@@ -1,17 +1,16 @@
 //! Published ports as the query of a URL: `port=8080/tcp`, `target=172.17.0.2`, or a target and
 //! several `spec=8080:80`.
 
-use std::net::IpAddr;
-
 use form_urlencoded::{Serializer, parse};
 
 use super::set;
 use crate::control::{Selector, aim};
 use crate::flows::PortFilter;
+use crate::spec::{Target, Wish};
 
 /// Reads such a query.
 pub(in crate::control) fn read(text: &str) -> Result<Selector, String> {
-    let (mut port, mut target) = (None::<PortFilter>, None::<IpAddr>);
+    let (mut port, mut target) = (None::<PortFilter>, None::<Target>);
     let mut specs = Vec::new();
     for (name, value) in parse(text.as_bytes()) {
         match &*name {
@@ -27,18 +26,24 @@ pub(in crate::control) fn read(text: &str) -> Result<Selector, String> {
     }
     match (port, target, &specs[..]) {
         (Some(port), None, []) => Ok(Selector::Port(port)),
-        (None, Some(target), []) => Ok(Selector::Target(target.to_canonical())),
-        (None, Some(target), specs) => {
-            let specs =
-                aim(&target.to_string(), specs).map_err(|error| format!("spec: {error}"))?;
-            Ok(Selector::Specs(specs))
+        (None, Some(Target::Address(target)), []) => Ok(Selector::Target(target)),
+        (None, Some(Target::Address(target)), specs) => {
+            let specs = aim(&target.to_string(), specs);
+            specs
+                .map(Selector::Specs)
+                .map_err(|error| format!("spec: {error}"))
+        }
+        (None, Some(Target::Container(name)), specs) => {
+            let specs = aim(&name, specs).map_err(|error| format!("spec: {error}"))?;
+            let specs = specs.iter().filter_map(Wish::named).cloned().collect();
+            Ok(Selector::Container { name, specs })
         }
         _ => Err("which ports? Say port alone, or target, and with it spec".to_owned()),
     }
 }
 
 /// The query that means the published ports of a target, or what these specs say of it.
-pub(in crate::control) fn of_target(target: IpAddr, specs: &[String]) -> String {
+pub(in crate::control) fn of_target(target: &Target, specs: &[String]) -> String {
     let mut query = Serializer::new(String::new());
     query.append_pair("target", &target.to_string());
     for spec in specs {
@@ -62,13 +67,26 @@ mod tests {
     fn what_is_written_is_read() {
         let port: PortFilter = "[::1]:8080/tcp".parse().expect("a port");
         assert_eq!(read(&of_port(&port)), Ok(Selector::Port(port)));
-        let target: IpAddr = "fd00::2".parse().expect("an address");
-        assert_eq!(read(&of_target(target, &[])), Ok(Selector::Target(target)));
         let specs = ["[::1]:8080:80/udp".to_owned(), "80".to_owned()];
-        let aimed = specs.iter().map(|spec| format!("{spec}@fd00::2").parse());
-        let aimed = aimed.collect::<Result<_, _>>().expect("specs");
-        let query = of_target(target, &specs);
+        let target: Target = "fd00::2".parse().expect("an address");
+        let address = Selector::Target("fd00::2".parse().expect("an address"));
+        assert_eq!(read(&of_target(&target, &[])), Ok(address));
+        let aimed = aim("fd00::2", &specs).expect("specs");
+        let query = of_target(&target, &specs);
         assert_eq!(read(&query), Ok(Selector::Specs(aimed)));
+        let target: Target = "web".parse().expect("a name");
+        let container = |specs: &[&str]| {
+            let named = specs
+                .iter()
+                .map(|spec| spec.parse::<Wish>().expect("a spec"));
+            Selector::Container {
+                name: "web".to_owned(),
+                specs: named.filter_map(|wish| wish.named().cloned()).collect(),
+            }
+        };
+        assert_eq!(read(&of_target(&target, &[])), Ok(container(&[])));
+        let aimed = container(&["[::1]:8080:80/udp@web", "80@web"]);
+        assert_eq!(read(&of_target(&target, &specs)), Ok(aimed));
     }
 
     #[test]
@@ -77,7 +95,8 @@ mod tests {
             ("", "which ports?"),
             ("spec=80", "which ports?"),
             ("port=80&target=172.17.0.2", "which ports?"),
-            ("target=web", "target: invalid IP address"),
+            ("target=we%20b", "target: invalid target: we b"),
+            ("target=web&spec=80@web", "said once"),
             (
                 "target=172.17.0.2&target=172.17.0.3",
                 "target is there twice",

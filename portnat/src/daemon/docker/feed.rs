@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::dead::Dead;
-use crate::docker::{Client, ClientError, Observed};
+use crate::docker::{Client, ClientError, Moment, Observed};
 
 /// How long after Docker has gone it is asked again for the first time; each further time it is twice as
 /// long.
@@ -103,6 +103,7 @@ impl Feed {
         let mut later = AGAIN.iter();
         let mut dead = Dead::default();
         loop {
+            let asked = Moment::now();
             let mut observed = client.observe().await?;
             dead.leave_out(&mut observed);
             self.tell(observed).await?;
@@ -119,7 +120,7 @@ impl Feed {
                 later = AGAIN.iter();
             }
             while let Some(event) = next {
-                dead.hear(event.ok_or(Over::Docker(None))??);
+                dead.hear(event.ok_or(Over::Docker(None))??, asked);
                 // Those that have come already have one look together.
                 next = events.next().now_or_never();
             }

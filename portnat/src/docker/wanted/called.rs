@@ -26,6 +26,12 @@ pub enum NameError {
         /// What is to be published.
         spec: String,
     },
+    /// Docker has not said yet which there are.
+    #[error("{spec}: Docker has not answered yet: see whether it runs (docker version)")]
+    Silence {
+        /// What is to be published.
+        spec: String,
+    },
     /// It is in no network of Docker's bridges.
     #[error(
         "{spec}: this container has no address in a network of Docker's driver bridge: docker network connect gives it one"
@@ -81,7 +87,11 @@ impl Wanted {
     pub fn at(&self, spec: &NamedSpec) -> Result<PublishSpec, NameError> {
         let words = || spec.to_string();
         let Some(Addresses { v4, v6, internal }) = self.containers.get(&spec.name) else {
-            return Err(NameError::Unknown { spec: words() });
+            let spec = words();
+            return Err(match self.is_known {
+                true => NameError::Unknown { spec },
+                false => NameError::Silence { spec },
+            });
         };
         let (v4, v6) = (v4.map(IpAddr::from), v6.map(IpAddr::from));
         let target = match spec.mapping.host_ip {

@@ -57,14 +57,6 @@ pub enum AdmissionError {
         /// The published port.
         port: String,
     },
-    /// What labels say of a port is not clear.
-    #[error("{why}")]
-    Labels {
-        /// The published port.
-        port: String,
-        /// What is wrong about them, and whose they are.
-        why: String,
-    },
     /// There are two limits for a port.
     #[error("there are two limits for {port}: {one} and {other}")]
     TwoLimits {
@@ -85,7 +77,6 @@ impl AdmissionError {
             Self::NoPort { .. } => None,
             Self::PartOfRange { range: port, .. }
             | Self::Contradiction { port, .. }
-            | Self::Labels { port, .. }
             | Self::TwoLimits { port, .. } => Some(port),
         }
     }

@@ -5,8 +5,18 @@ use portnat_common::subnet::{CLOSED, ROUTED};
 
 use super::*;
 use crate::model::tests::{host, masqueraded};
-use crate::model::{NetworkMode, PublishedPort, Role};
+use crate::model::{PublishedPort, Role};
 use crate::spec::{Ports, Protocol};
+
+fn port(id: u32, number: u16, target: &str) -> PublishedPort {
+    PublishedPort {
+        id,
+        address: Ipv4Addr::UNSPECIFIED.into(),
+        ports: Ports::from(std::num::NonZeroU16::new(number).expect("not 0")),
+        protocol: Protocol::Tcp,
+        target: target.parse().expect("an address and a port"),
+    }
+}
 
 /// A network that leads nowhere, of whose subnets all do.
 #[test]
@@ -96,27 +106,18 @@ fn a_bridge_of_which_docker_has_not_told_leads_nowhere() {
         ..intent.clone()
     };
     assert_eq!(role(&named, 5), Role::Bridge);
+    // Docker has told of it, though its network has no subnet.
+    let mut told = intent.clone();
+    told.managed.bridges.insert(new.to_owned());
+    assert_eq!(role(&told, 5), Role::Bridge);
 
-    // What is left of a portnat before this one says what it was.
-    let net = |text: &str| text.parse().expect("a prefix");
-    let flags = NetworkMode::Nat.flags();
-    let left = [
-        (
-            net("172.19.0.0/16"),
-            new.to_owned(),
-            flags | portnat_common::subnet::ALONE,
-        ),
-        (net("172.17.0.0/16"), "docker0".to_owned(), CLOSED),
-        (net("172.18.0.0/16"), "br-1".to_owned(), CLOSED),
-    ];
-    intent.managed = Managed {
-        awaits: true,
-        ..Managed::left(left.into_iter())
-    };
-    assert_eq!(intent.managed.subnets[&net("172.19.0.0/16")].flags, flags);
-    assert_eq!(role(&intent, 5), Role::Bridge);
-    assert_eq!(role(&intent, 3), Role::Internal);
-    assert_eq!(role(&intent, 4), Role::Bridge);
+    let said = |intent: &Intent| intent.out_of_reach(&host).collect::<Vec<_>>();
+    intent.published = vec![port(1, 8080, "172.19.0.2:80")];
+    let until = "until Docker tells of br-0123456789ab, or --bridge or --network does";
+    let words = format!("nobody comes by 0.0.0.0:8080/tcp to 172.19.0.2, {until}");
+    assert_eq!(said(&intent), [words]);
+    intent.managed.awaits = false;
+    assert_eq!(said(&intent), [""; 0]);
 }
 
 #[test]
@@ -127,13 +128,6 @@ fn who_publishes_into_an_internal_network_is_told() {
         flags: CLOSED,
     };
     let net = "172.18.0.0/16".parse().expect("a prefix");
-    let port = |id, number, target: &str| PublishedPort {
-        id,
-        address: Ipv4Addr::UNSPECIFIED.into(),
-        ports: Ports::from(std::num::NonZeroU16::new(number).expect("not 0")),
-        protocol: Protocol::Tcp,
-        target: target.parse().expect("an address and a port"),
-    };
     let intent = Intent {
         managed: Managed {
             subnets: [(net, inner)].into(),

@@ -14,8 +14,6 @@ use crate::written;
 /// The file's content.
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
-    /// What was changed before the last boot is not changed any more.
-    boot: String,
     changed: Vec<Entry>,
 }
 
@@ -34,14 +32,12 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Record {
     path: PathBuf,
-    boot: String,
 }
 
 impl Record {
     fn new(path: &Path) -> Self {
         Record {
             path: path.to_owned(),
-            boot: written::boot_id(),
         }
     }
 
@@ -62,7 +58,6 @@ impl Record {
             host_did_not: changed.host_did_not.clone(),
         });
         let written = Written {
-            boot: self.boot.clone(),
             changed: changed.collect(),
         };
         written::replace(&self.path, &written).map_err(failed)
@@ -75,7 +70,6 @@ impl Record {
             cause,
         };
         let written = written::read::<Written>(&self.path).map_err(failed)?;
-        let written = written.filter(|written| written.boot == self.boot);
         Ok(written.map_or_else(Vec::new, |written| written.changed))
     }
 }

@@ -47,8 +47,6 @@ pub(in crate::net) struct ReservedPorts {
 /// What is written down: who is killed takes nothing out again.
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
-    /// What was added before the last boot is not there any more.
-    boot: String,
     /// As the kernel writes it.
     added: String,
 }
@@ -89,7 +87,7 @@ impl ReservedPorts {
             cause,
         };
         let written = written::read::<Written>(path).map_err(failed)?;
-        let added = match written.filter(|written| written.boot == written::boot_id()) {
+        let added = match written {
             Some(written) => parse(&written.added)
                 .ok_or_else(|| failed(io::Error::other("it names what are no ports")))?,
             None => Vec::new(),
@@ -188,7 +186,6 @@ fn write_down(record: Option<&Path>, added: &Ports) -> Result<(), NetError> {
         false => written::replace(
             path,
             &Written {
-                boot: written::boot_id(),
                 added: added.to_string(),
             },
         ),

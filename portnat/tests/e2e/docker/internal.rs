@@ -10,6 +10,7 @@ use super::serving::{answers, echo, lab};
 use crate::daemon::Daemon;
 use crate::doctor::doctor;
 use crate::support::{at, eventually, net, tcp_server, udp_server};
+use crate::survival::place::{Place, kill};
 
 const SUBNET: &str = "fd00:20::/64";
 const GATEWAY: &str = "fd00:20::1";
@@ -23,7 +24,7 @@ const FORGED: [&str; 4] = [
 
 /// Nothing comes back, in the time that a probe waits.
 #[track_caller]
-fn is_silent<T: std::fmt::Debug>(result: io::Result<T>, what: &str) {
+pub(super) fn is_silent<T: std::fmt::Debug>(result: io::Result<T>, what: &str) {
     let error = result.expect_err(what);
     let silent = [ErrorKind::TimedOut, ErrorKind::WouldBlock];
     assert!(silent.contains(&error.kind()), "{what}: {error}");
@@ -132,22 +133,27 @@ fn who_publishes_into_an_internal_network_is_told() {
     let Some(docker) = Dockerd::start(&lab.host, Which::Newest, &WITHOUT_RULES) else {
         return;
     };
-    let mut portnat = Daemon::run(&lab, &["--docker", &docker.socket()]);
+    let (place, socket) = (Place::new(), docker.socket());
+    let arguments = ["--persist", "--docker", &socket];
+    let mut portnat = place.run(&lab, &arguments);
     docker.docker(&["network", "create", "--internal", "inner"]);
     let one = docker.run("one", &["--network", "inner"]);
     let address = docker.address("one", "inner");
     let _server = tcp_server(&one, address, 80);
     eventually("it is known", || {
-        let status = doctor(&lab.host, &portnat.socket(), &[]).stdout;
+        let status = doctor(&lab.host, &place.socket(), &[]).stdout;
         match status.contains("; internal: br-") {
             true => Ok(()),
             false => Err(status),
         }
     });
-    portnat.told(&["publish", &address.to_string(), "-p", "8080:80"]);
-    portnat.wait_for_line(&format!(
-        "nobody comes by 0.0.0.0:8080/tcp to {address}, whose network is internal"
-    ));
+    place.told(&["publish", &address.to_string(), "-p", "8080:80"]);
+    let told = format!("nobody comes by 0.0.0.0:8080/tcp to {address}, whose network is internal");
+    portnat.wait_for_line(&told);
+    // Which is no reason not to start.
+    kill(portnat);
+    let portnat = place.run(&lab, &arguments);
+    portnat.line(&told);
     is_silent(echo(&lab.client, at(Lab::HOST, 8080)), "it is reached");
     answers(&lab.host, at(address, 80));
     portnat.stop();

@@ -9,6 +9,7 @@ use super::ground::{Dockerd, WITHOUT_RULES, Which};
 use super::serving::{answers, echo, lab, refused};
 use crate::daemon::Daemon;
 use crate::support::{at, eventually, tcp_server};
+use crate::survival::place::{Place, kill};
 
 #[test]
 fn ports_follow_a_container_that_is_told_by_its_name() {
@@ -122,7 +123,7 @@ fn a_name_that_nobody_has_is_an_error() {
     let part = portnat.ask(&["unpublish", "8080/udp"]);
     assert_eq!(part.status.code(), Some(1), "{part:#?}");
     let told = portnat.told(&["unpublish", "8080"]);
-    let line = "unpublished 8080:80/tcp@wob, whose container is not there\n";
+    let line = "unpublished 8080:80/tcp@wob, which waited for its container\n";
     assert_eq!(told, line);
     let again = portnat.ask(&["unpublish", "8080"]);
     assert_eq!(again.status.code(), Some(1), "{again:#?}");
@@ -134,6 +135,109 @@ fn a_name_that_nobody_has_is_an_error() {
     answers(&lab.client, at(Lab::HOST, 8081));
     assert!(!portnat.told(&["ls"]).contains("8080"));
     portnat.stop();
+}
+
+/// Whether it runs or not, also where it has no number yet on the host.
+#[test]
+fn what_was_published_of_a_name_is_unpublished_by_it() {
+    let lab = lab();
+    let Some(docker) = Dockerd::start(&lab.host, Which::Stable, &WITHOUT_RULES) else {
+        return;
+    };
+    docker.run("web", &[]);
+    docker.run("other", &[]);
+    let portnat = Daemon::run(&lab, &["--docker", &docker.socket()]);
+    let specs = ["-p", "8080:80", "-p", "8081:81/udp", "-p", "80"];
+    portnat.told(&[&["publish", "web"], &specs[..]].concat());
+    portnat.told(&["publish", "other", "-p", "8090:80"]);
+    let told = portnat.told(&["unpublish", "web", "-p", "81/udp"]);
+    assert!(
+        told.contains("8081/udp") && !told.contains("8080"),
+        "{told}"
+    );
+    // One of them is not published: nothing is changed.
+    let wrong = ["unpublish", "web", "-p", "8080:80", "-p", "81/udp"];
+    let wrong = portnat.ask(&wrong);
+    assert_eq!(wrong.status.code(), Some(1), "{wrong:#?}");
+    assert_eq!(wrong.stderr, ["portnat: 81/udp@web is not published"]);
+
+    docker.docker(&["stop", "-t", "0", "web"]);
+    eventually("it is known that it has stopped", || {
+        match portnat.told(&["port", "web"]) {
+            ports if ports.is_empty() => Ok(()),
+            ports => Err(ports),
+        }
+    });
+    let told = portnat.told(&["unpublish", "web", "-p", "8080:80"]);
+    assert_eq!(
+        told,
+        "unpublished 8080:80/tcp@web, which waited for its container\n"
+    );
+    let told = portnat.told(&["unpublish", "web"]);
+    assert_eq!(
+        told,
+        "unpublished 80/tcp@web, which waited for its container\n"
+    );
+    let again = portnat.ask(&["unpublish", "web"]);
+    assert_eq!(again.status.code(), Some(1), "{again:#?}");
+    assert_eq!(again.stderr, ["portnat: no port of web is published"]);
+    docker.docker(&["start", "web"]);
+    portnat.told(&["unpublish", "other"]);
+    let table = portnat.stop();
+    assert!(!table.contains("80"), "{table}");
+}
+
+/// A free port that was chosen is the name's, whatever addresses containers come back with, with this portnat and
+/// the next.
+#[test]
+fn names_keep_their_free_ports() {
+    let (lab, place) = (lab(), Place::new());
+    let Some(docker) = Dockerd::start(&lab.host, Which::Stable, &WITHOUT_RULES) else {
+        return;
+    };
+    let names = ["web", "db"];
+    let old = names.map(|name| {
+        docker.run(name, &[]);
+        docker.address(name, "bridge")
+    });
+    let socket = docker.socket();
+    let arguments = ["--persist", "-p", "80@web", "--docker", &socket];
+    let first = place.run(&lab, &arguments);
+    place.told(&["publish", "db", "-p", "80"]);
+    let ports = || names.map(|name| place.told(&["port", name]));
+    let before = ports();
+    assert_ne!(before[0], before[1]);
+    let back = || {
+        eventually("both are published", || match ports() {
+            now if now.contains(&String::new()) => Err(now),
+            now => Ok(now),
+        })
+    };
+    let swap = |order: [&str; 2]| {
+        docker.docker(&["stop", "-t", "0", "web", "db"]);
+        for name in order {
+            docker.docker(&["start", name]);
+        }
+    };
+    swap(["db", "web"]);
+    assert_eq!(docker.address("db", "bridge"), old[0]);
+    assert_eq!(back(), before);
+    kill(first);
+    swap(["web", "db"]);
+    assert_eq!(docker.address("web", "bridge"), old[0]);
+    let second = place.run(&lab, &arguments);
+    assert_eq!(back(), before);
+    // Nobody is given what a name has.
+    docker.docker(&["stop", "-t", "0", "web"]);
+    docker.run("squat", &[]);
+    assert_eq!(docker.address("squat", "bridge"), old[0]);
+    eventually("squat is known", || {
+        let told = place.try_told(&["publish", "squat", "-p", "80"]);
+        told.status.success().then_some(()).ok_or(told)
+    });
+    docker.docker(&["start", "web"]);
+    assert_eq!(back(), before);
+    kill(second);
 }
 
 /// Labels are the container's, whoever publishes it, and however it is told which it is.

@@ -1,12 +1,17 @@
 //! Containers, Docker and portnat are restarted, one after the other and together: no port is lost, and none
 //! is left over.
 
+use std::io::ErrorKind;
+use std::net::IpAddr;
+
 use portnat::lab::{Lab, Server};
 
 use super::ground::{Dockerd, WITHOUT_RULES, Which};
-use super::serving::refused;
+use super::internal::is_silent;
+use super::serving::{echo, refused};
 use crate::daemon::Daemon;
-use crate::support::{at, eventually, payload, tcp_server};
+use crate::support::{at, eventually, payload, tcp_server, udp_server};
+use crate::survival::place::{Place, kill};
 use portnat::lab::probe;
 
 fn lab() -> Lab {
@@ -75,8 +80,9 @@ fn portnat_starts_before_docker_and_once_more_after_it() {
         return;
     };
     docker.end("TERM");
-    let mut portnat = Daemon::run(&lab, &["--docker", &docker.socket()]);
+    let mut portnat = Daemon::run(&lab, &["-p", "8081:80@web", "--docker", &docker.socket()]);
     portnat.line("Docker does not answer");
+    portnat.line("8081:80/tcp@web: Docker has not answered yet");
     docker.start_again();
     docker.run("web", &["-p", "8080:80"]);
     let _server = web(&docker);
@@ -89,4 +95,82 @@ fn portnat_starts_before_docker_and_once_more_after_it() {
     let _server = web(&docker);
     answers(&lab);
     portnat.stop();
+}
+
+/// What it told the portnat before holds until it answers: ports, names, who may come in, and which networks
+/// lead nowhere.
+#[test]
+fn portnat_is_killed_and_starts_again_while_docker_is_down() {
+    let (lab, place) = (lab(), Place::new());
+    let live = [&WITHOUT_RULES[..], &["--live-restore"]].concat();
+    let Some(mut docker) = Dockerd::start(&lab.host, Which::Stable, &live) else {
+        return;
+    };
+    docker.docker(&["network", "create", "--internal", "inner"]);
+    // Docker 20.10 gives it a default route all the same.
+    let one = docker.run("one", &["--network", "inner"]);
+    let outside = udp_server(&lab.client, IpAddr::from(Lab::CLIENT), 53);
+    docker.run("web", &["-p", "8080:80"]);
+    let deny = ["-p", "8081:80", "--label", "portnat.deny=192.0.2.0/24"];
+    docker.run("shut", &deny);
+    let server = |name| {
+        let address = docker.address(name, "bridge");
+        tcp_server(&docker.namespace(name), address, 80)
+    };
+    let _shut = server("shut");
+    let socket = docker.socket();
+    let arguments = ["--persist", "--docker", &socket];
+    let first = place.run(&lab, &arguments);
+    place.told(&["publish", "web", "-p", "8082:80"]);
+    place.told(&["publish", "web", "-p", "80"]);
+    place.told(&["publish", "web", "-p", "8083:80"]);
+    place.told(&["unpublish", "8083"]);
+    // It comes back elsewhere, and somebody else has its place.
+    let old = docker.address("web", "bridge");
+    docker.docker(&["stop", "-t", "0", "web"]);
+    docker.run("other", &[]);
+    assert_eq!(docker.address("other", "bridge"), old);
+    docker.docker(&["start", "web"]);
+    let _web = server("web");
+    eventually("8082 answers", || echo(&lab.client, at(Lab::HOST, 8082)));
+    let listed = || place.told(&["port", "web"]);
+    let stands = |how: &str| {
+        for port in [8080, 8082] {
+            let answer = probe::tcp_echo(&lab.client, at(Lab::HOST, port), b"hello");
+            assert_eq!(answer.expect(how), b"hello");
+        }
+        is_silent(echo(&lab.client, at(Lab::HOST, 8081)), how);
+        is_silent(probe::udp_echo(&one, outside.address(), b"hello"), how);
+        assert_eq!(outside.peers(), [], "{how}");
+    };
+    stands("at first");
+    let ports = listed();
+    assert_eq!(ports.lines().count(), 6, "in both families: {ports}");
+    docker.end("KILL");
+    kill(first);
+    stands("without a daemon");
+
+    let mut second = place.start(&lab, &arguments);
+    second.wait_for_line("Docker does not answer");
+    second.wait_for_line("ready");
+    stands("while Docker is down");
+    assert_eq!(listed(), ports);
+
+    docker.start_again();
+    second.wait_for_line("Docker answers again");
+    stands("when Docker is back");
+    assert_eq!(listed(), ports);
+    docker.docker(&["rm", "-f", "web"]);
+    second.wait_for_line("no longer published: 0.0.0.0:8080/tcp");
+    eventually("8082 is refused", || {
+        let asked = echo(&lab.client, at(Lab::HOST, 8082));
+        let over = asked
+            .as_ref()
+            .is_err_and(|it| it.kind() == ErrorKind::ConnectionRefused);
+        over.then_some(()).ok_or(asked)
+    });
+    second.stop();
+    assert_eq!(place.written("-docker").len(), 1);
+    assert!(place.clean_up(&lab).status.success());
+    assert_eq!(place.written("-docker").len(), 0);
 }
