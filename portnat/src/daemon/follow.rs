@@ -55,9 +55,12 @@ impl Daemon {
             Err(error) => complaints.push(error.to_string()),
         }
         desired.reserved.clone_from(&self.reserved);
-        let names = host.links.iter().map(|link| link.name.clone()).collect();
-        let forgotten = self.sysctls.forget_missing(&names);
-        complaints.extend(forgotten.err().map(|error| error.to_string()));
+        let names = host
+            .links
+            .iter()
+            .map(|link| (link.index, link.name.clone()));
+        let followed = self.sysctls.follow_links(&names.collect());
+        complaints.extend(followed.err().map(|error| error.to_string()));
         for interface in &desired.forwarding {
             let mut enable = || {
                 self.sysctls.enable_forwarding(interface)?;

@@ -1,5 +1,6 @@
 //! What portnat leaves behind, however it ends.
 
+use std::fs;
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
@@ -10,7 +11,7 @@ use portnat::lab::{Lab, Server, probe};
 
 use crate::daemon::{Daemon, Ended, row};
 use crate::picture::{Holdings, Picture};
-use crate::support::{at, tcp_server};
+use crate::support::{at, eventually, tcp_server};
 
 const PUBLISH: [&str; 2] = ["-p", "8080:80@172.17.0.2"];
 
@@ -99,6 +100,35 @@ fn nothing_is_left_after_a_signal_amid_the_start() {
         daemon.stop();
         assert_eq!(Picture::of(&lab.host), before);
     }
+}
+
+#[test]
+fn what_was_switched_on_at_a_renamed_uplink_is_put_back() {
+    let (lab, _server) = lab();
+    let forwarding = |link: &str| {
+        let path = format!("/proc/sys/net/ipv4/conf/{link}/forwarding");
+        lab.host.run(|| fs::read_to_string(&path)).expect(&path)
+    };
+    assert_eq!(forwarding(Lab::UPLINK), "0\n");
+    let daemon = run(&lab, "tcx");
+    assert_eq!(forwarding(Lab::UPLINK), "1\n");
+    lab.host.links().set_down(Lab::UPLINK).expect("it is there");
+    let renamed = ["link", "set", Lab::UPLINK, "name", "wan0", "up"];
+    let renamed = lab.host.command("ip").args(renamed).status();
+    assert!(renamed.expect("ip(8) is there").success());
+    let socket = daemon.socket();
+    let written = || {
+        let files = fs::read_dir(socket.parent().expect("a directory")).expect("is there");
+        let mut paths = files.map(|file| file.expect("a name").path());
+        let path = paths.find(|path| path.to_string_lossy().ends_with("-sysctls"));
+        fs::read_to_string(path.expect("it is written down")).expect("readable")
+    };
+    eventually("it goes along", || match written() {
+        now if now.contains("wan0") && !now.contains(Lab::UPLINK) => Ok(()),
+        now => Err(now),
+    });
+    daemon.stop();
+    assert_eq!(forwarding("wan0"), "0\n");
 }
 
 #[test]

@@ -62,6 +62,14 @@ impl Conf {
             .join(&*self.name)
     }
 
+    /// The same of another link.
+    pub(super) fn of_link(&self, link: &str) -> Self {
+        Self {
+            of: link.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Whether each part is a file name, or as good as none.
     pub(super) fn is_plain(&self) -> bool {
         let is_plain = |part: &str| !matches!(part, "." | "..") && !part.contains(['/', '\0']);

@@ -13,7 +13,7 @@ mod reserved_ports;
 mod tests;
 mod verdict;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -25,7 +25,7 @@ use conf::Conf;
 pub use ipv6::has_ipv6;
 pub use look::sysctl;
 pub use port_range::local_port_range;
-use record::Record;
+use record::{Record, index};
 pub(super) use reserved_ports::ReservedPorts;
 pub use reserved_ports::{local_reserved_ports, restore_reserved_ports};
 use verdict::{Verdict, verdict};
@@ -54,6 +54,8 @@ pub struct Sysctls {
 #[derive(Debug)]
 struct Changed {
     conf: Conf,
+    /// The link's, if it is a link's: that can get another name.
+    index: Option<u32>,
     previous: String,
     /// What it was made.
     set: String,
@@ -110,19 +112,20 @@ impl Sysctls {
         }
     }
 
-    /// Forgets, and so closes, what belonged to links that are not among `names`, those of all the
-    /// links there are. To be called now and then, or a host where containers come and go
-    /// accumulates open files.
+    /// Forgets, and so closes, what belonged to links that are not among these, which are all that there are,
+    /// by their indices; and goes along with those that have another name. To be called now and then, or a
+    /// host where containers come and go accumulates open files.
     ///
     /// # Errors
     /// [`NetError::Record`] if that cannot be written down.
-    pub fn forget_missing(&mut self, names: &BTreeSet<String>) -> Result<(), NetError> {
-        let before = self.changed.len();
-        self.changed.retain(|changed| {
-            let link = changed.conf.interface();
-            link.is_none_or(|link| names.contains(link))
-        });
-        if self.changed.len() == before {
+    pub fn follow_links(&mut self, links: &BTreeMap<u32, String>) -> Result<(), NetError> {
+        let mut is_same = true;
+        for changed in std::mem::take(&mut self.changed) {
+            let now = changed.now(links, &self.root);
+            is_same &= now.as_ref().is_some_and(|(_, is_same)| *is_same);
+            self.changed.extend(now.map(|(changed, _)| changed));
+        }
+        if is_same {
             return Ok(());
         }
         self.write_down()
@@ -147,6 +150,7 @@ impl Sysctls {
         let file = open(&conf.path(&self.root)).map_err(failed)?;
         // Before it is: who is killed in between has changed nothing that is not written down.
         self.remember(Changed {
+            index: index(&conf),
             conf: conf.clone(),
             previous: previous.clone(),
             set: value.to_owned(),
@@ -186,6 +190,7 @@ impl Sysctls {
             cause,
         })?;
         self.remember(Changed {
+            index: index(&conf),
             conf,
             previous,
             set: set.to_owned(),
@@ -275,6 +280,26 @@ impl Sysctls {
             }
         }
         Ok(())
+    }
+}
+
+impl Changed {
+    /// What it is where there are these links, and whether that is the same; nothing, if its link is gone.
+    fn now(mut self, links: &BTreeMap<u32, String>, root: &Path) -> Option<(Self, bool)> {
+        let Some(link) = self.conf.interface() else {
+            return Some((self, true));
+        };
+        let there = match self.index {
+            Some(index) => links.get(&index)?,
+            None => links.values().find(|name| *name == link)?,
+        };
+        if there == link {
+            return Some((self, true));
+        }
+        // The kernel makes the files anew, with the values of before.
+        self.conf = self.conf.of_link(there);
+        self.file = open(&self.conf.path(root)).ok()?;
+        Some((self, false))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use serde::{Deserialize, Serialize};
 
 use super::conf::Conf;
@@ -52,7 +52,7 @@ impl Record {
         }
         let changed = changed.iter().map(|changed| Entry {
             conf: changed.conf.clone(),
-            index: index(&changed.conf),
+            index: changed.index,
             previous: changed.previous.clone(),
             set: changed.set.clone(),
             host_did_not: changed.host_did_not.clone(),
@@ -95,15 +95,24 @@ impl Sysctls {
                     cause: io::Error::other("it names what is no sysctl"),
                 });
             }
-            // It went with its link.
-            let is_same = index(&conf) == entry.index;
-            let Some(file) = is_same.then(|| open(&conf.path(root)).ok()).flatten() else {
+            let conf = match entry.index {
+                Some(index) if Some(index) != self::index(&conf) => {
+                    // It went with its link, or that has another name.
+                    let Ok(name) = if_indextoname(index) else {
+                        continue;
+                    };
+                    conf.of_link(&name.to_string_lossy())
+                }
+                _ => conf,
+            };
+            let Ok(file) = open(&conf.path(root)) else {
                 continue;
             };
             for conf in &host_did_not {
                 sysctls.look_at(conf);
             }
             sysctls.changed.push(Changed {
+                index: entry.index,
                 conf,
                 previous: entry.previous,
                 set: entry.set,
@@ -148,6 +157,6 @@ impl Sysctls {
 }
 
 /// The index of the link that a sysctl belongs to.
-fn index(conf: &Conf) -> Option<u32> {
+pub(super) fn index(conf: &Conf) -> Option<u32> {
     if_nametoindex(conf.interface()?).ok()
 }

@@ -135,13 +135,34 @@ fn what_links_that_are_gone_had_is_forgotten() {
     sysctls.enable_forwarding("eth0").expect("settable");
     sysctls.enable_forwarding("veth1").expect("settable");
     sysctls.enable_forwarding_v6("veth1").expect("settable");
-    let eth0 = BTreeSet::from(["eth0".to_owned()]);
-    sysctls.forget_missing(&eth0).expect("writable");
+    // This machine's own links are not theirs.
+    for changed in &mut sysctls.changed {
+        changed.index = None;
+    }
+    let eth0 = BTreeMap::from([(2, "eth0".to_owned())]);
+    sysctls.follow_links(&eth0).expect("writable");
     let kept = [
         "net.ipv4.conf.eth0.forwarding",
         "net.ipv6.conf.all.forwarding",
     ];
     assert_eq!(keys(&sysctls), kept);
+}
+
+#[test]
+fn a_link_takes_its_changes_along_to_another_name() {
+    let tree = Tree::new(
+        "rename",
+        &[(&forwarding("eth0"), "0"), (&forwarding("wan0"), "1")],
+    );
+    let mut sysctls = tree.sysctls();
+    sysctls.enable_forwarding("eth0").expect("settable");
+    sysctls.changed[0].index = Some(7);
+    let wan0 = BTreeMap::from([(7, "wan0".to_owned()), (8, "eth0".to_owned())]);
+    sysctls.follow_links(&wan0).expect("writable");
+    assert_eq!(keys(&sysctls), ["net.ipv4.conf.wan0.forwarding"]);
+    sysctls.restore().expect("put back");
+    assert_eq!(tree.value(&forwarding("wan0")), "0");
+    assert_eq!(tree.value(&forwarding("eth0")), "1", "it is another's");
 }
 
 #[test]
@@ -243,7 +264,7 @@ fn connection_tracking_is_liberal_for_a_time_where_there_is_any() {
     for _ in 0..2 {
         sysctls.be_liberal().expect("set");
         // It is no link's.
-        sysctls.forget_missing(&BTreeSet::new()).expect("writable");
+        sysctls.follow_links(&BTreeMap::new()).expect("writable");
     }
     assert_eq!(tree.value(LIBERAL), "1");
     sysctls.restore().expect("put back");
