@@ -13,6 +13,24 @@ use super::load::Datapath;
 /// The priority of our clsact filters: those of others with a lower one are asked before.
 pub const FILTER_PRIORITY: u16 = PRIORITY;
 
+/// What the names of the programs begin with that portnat has at TC's hooks.
+const OURS: [&str; 8] = [
+    "nat_in",
+    "uplink_out",
+    "bridge_out",
+    "port_in",
+    "port_out",
+    "local_out",
+    "internal_in",
+    "internal_out",
+];
+
+/// Whether a program of this name is one of portnat's; the kernel keeps 15 letters of it.
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    OURS.iter().any(|own| name.starts_with(own))
+}
+
 /// The programs that are attached to a hook by TCX, by their names in the order in which they run; `None`
 /// on a kernel without TCX.
 ///

@@ -32,7 +32,7 @@ pub use attach::{AttachMode, Hook};
 pub use bind_hook::BindHook;
 pub use error::DatapathError;
 pub use flows::{FlowTable, Flows, PortTotals, add_living};
-pub use hooks::{FILTER_PRIORITY, programs_at};
+pub use hooks::{FILTER_PRIORITY, is_ours, programs_at};
 pub use keep::{Adopted, Keep, Leftovers};
 pub use left::LeftPort;
 pub use load::{Datapath, LoadOptions, UdpMapping};

@@ -1,21 +1,9 @@
 //! Whether our programs are where they should be, and who comes before them.
 
 use super::daemon::number;
-use crate::datapath::FILTER_PRIORITY;
+use crate::datapath::{FILTER_PRIORITY, is_ours};
 use crate::doctor::facts::HookFacts;
 use crate::doctor::{Facts, Finding, Severity};
-
-/// What the names of the programs begin with that portnat has at TC's hooks.
-const OURS: [&str; 8] = [
-    "nat_in",
-    "uplink_out",
-    "bridge_out",
-    "port_in",
-    "port_out",
-    "local_out",
-    "internal_in",
-    "internal_out",
-];
 
 pub(super) fn stand(facts: &Facts) -> Vec<Finding> {
     if facts.daemon.status().is_none() {
@@ -100,9 +88,4 @@ fn judge(hook: &HookFacts) -> Vec<Finding> {
             }
         )),
     ]
-}
-
-/// The kernel keeps 15 letters of a name.
-fn is_ours(name: &str) -> bool {
-    OURS.iter().any(|own| name.starts_with(own))
 }

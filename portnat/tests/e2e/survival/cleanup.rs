@@ -2,7 +2,7 @@
 
 use portnat::lab::Lab;
 
-use super::place::kill;
+use super::place::{Place, kill};
 use super::{ATTACH, Scene, persist};
 use crate::picture::{Holdings, Picture};
 
@@ -41,6 +41,24 @@ fn cleanup_is_refused_while_a_daemon_runs() {
     assert_eq!((Picture::of(&scene.lab.host), scene.place.pinned()), during);
     scene.assert_at_work();
     kill(daemon);
+}
+
+/// What is pinned elsewhere goes on whole, and is not said to be nothing.
+#[test]
+fn cleanup_where_nothing_is_pinned_says_where_to_look() {
+    let (scene, elsewhere) = (Scene::new(), Place::new());
+    kill(scene.place.run(&scene.lab, &persist("tcx", &[])));
+    let before = Picture::of(&scene.lab.host);
+    let ended = elsewhere.clean_up(&scene.lab);
+    assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+    let line = &ended.stderr[0];
+    assert!(
+        line.contains("attached to") && line.contains("--pin-dir"),
+        "{line}"
+    );
+    assert_eq!(Picture::of(&scene.lab.host), before);
+    scene.assert_at_work();
+    assert!(scene.place.clean_up(&scene.lab).status.success());
 }
 
 /// Who cannot start has changed nothing, and taken nothing from who was there before.
