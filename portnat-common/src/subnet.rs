@@ -26,6 +26,9 @@ pub const ALONE: u32 = 1 << 3;
 /// containers' own addresses: where it is masqueraded, certain prefixes ([`crate::Tables::is_bypassed`]), else
 /// everybody.
 pub const BYPASSES: u32 = 1 << 4;
+/// [`Subnet::flags`]: containers of other bridges do not reach its containers by their own addresses, though
+/// others may (mode `nat-unprotected`).
+pub const APART: u32 = 1 << 5;
 
 /// Where in [`Subnet::flags`] the number of the address begins as which it is masqueraded; 0 there is
 /// the address of the interface that a packet goes out by.
@@ -101,6 +104,13 @@ impl Subnet {
     #[must_use]
     pub const fn is_guarded(&self) -> bool {
         self.flags & (CLOSED | ROUTED) != 0
+    }
+
+    /// Whether containers of other bridges do not reach its containers directly.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_isolated(&self) -> bool {
+        self.flags & (CLOSED | APART) != 0
     }
 }
 

@@ -143,7 +143,7 @@ pub(super) fn is_unprotected<F: Family, T: Tables<F>>(
     tables.subnet(dst).is_some_and(lets_in) && tables.subnet(src).is_none() && !tables.is_local(dst)
 }
 
-/// Whether everybody reaches a subnet's containers, as whom they do not speak.
+/// Whether every outsider reaches a subnet's containers, as whom they do not speak.
 #[inline(always)]
 const fn lets_in(subnet: &Subnet) -> bool {
     subnet.is_masqueraded() && !subnet.is_guarded()
@@ -219,17 +219,17 @@ pub(super) fn between<F: Family, T: Tables<F>>(
     }
     let may = if network.fragment == Fragment::Later {
         // Of an answer's datagram the first has passed, if it is one.
-        !(from.is_closed() && to.is_closed())
+        !(from.is_isolated() && to.is_isolated())
     } else if to.is_routed() {
         is_open::<F, T>(tables, network, dst_port)
     } else {
-        !to.is_guarded()
+        !to.is_isolated()
     };
     match may {
         // The host's own netfilter has made it an answer of the host's.
         false if tables.is_local(&network.src) => Between::Pass,
         false => Between::Drop,
-        true if from.is_guarded() => Between::Open,
+        true if from.is_isolated() || from.is_routed() => Between::Open,
         true => Between::Pass,
     }
 }

@@ -1,7 +1,7 @@
 //! Who reaches containers by their own addresses, by the modes of their networks.
 
 use portnat_common::nat::{self, Hook, Sight};
-use portnat_common::subnet::{CLOSED, MASQUERADED, ROUTED};
+use portnat_common::subnet::{APART, CLOSED, MASQUERADED, ROUTED};
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{Bytes, DropReason, Table, V4, Verdict};
 
@@ -13,7 +13,9 @@ use crate::support::packet::{Packet, packet};
 use crate::support::world::World;
 
 const NAT: u32 = MASQUERADED | CLOSED;
-const UNPROTECTED: u32 = MASQUERADED;
+const UNPROTECTED: u32 = MASQUERADED | APART;
+/// Not masqueraded, and nobody has said anything of it.
+const OPEN: u32 = 0;
 
 /// A container of the other bridge, and who is outside.
 const STRANGER: &str = "172.18.0.2:40000";
@@ -198,8 +200,8 @@ fn answers_that_the_host_has_translated_pass() {
 }
 
 #[test]
-fn an_unprotected_network_is_reached_and_does_not_reach_others() {
-    let world = world(UNPROTECTED, NAT);
+fn an_open_network_is_reached_and_does_not_reach_others() {
+    let world = world(OPEN, NAT);
     for (there, back) in [
         (first(Tcp(SYN)), packet(Tcp(SYN_ACK), TARGET, STRANGER)),
         (first(Udp), packet(Udp, TARGET, STRANGER)),
@@ -219,7 +221,44 @@ fn an_unprotected_network_is_reached_and_does_not_reach_others() {
     assert_eq!(flows.len(), 6);
     let elsewhere = packet(Udp, TARGET, "172.18.0.3:53");
     assert_eq!(crosses(&world, &elsewhere), ISOLATED);
-    // From outside too, and both ways between two of them.
+    // Both ways between two of them.
+    let world = self::world(OPEN, OPEN);
+    assert_eq!(crosses(&world, &elsewhere), Verdict::Pass);
+    assert!(world.records().is_empty(), "nobody has to know");
+}
+
+#[test]
+fn an_unprotected_network_is_reached_from_outside_and_from_no_other_bridge() {
+    for other in [NAT, UNPROTECTED, OPEN, ROUTED] {
+        let world = world(UNPROTECTED, other);
+        for there in [
+            first(Tcp(SYN)),
+            first(Udp),
+            packet(EchoRequest, "172.18.0.2:7", "172.17.0.2:0"),
+            first(Protocol(47)),
+        ] {
+            assert_eq!(crosses(&world, &there), ISOLATED, "{other} {there:?}");
+        }
+        assert!(world.records().is_empty());
+    }
+    for other in [NAT, UNPROTECTED] {
+        let world = world(UNPROTECTED, other);
+        let [one, two] = [first(Udp).fragment(0, true), first(Udp).fragment(9, false)];
+        assert_eq!(crosses(&world, &one), ISOLATED);
+        let two = crosses(&world, &two);
+        assert_eq!(two, Verdict::Drop(DropReason::Fragment));
+    }
+    // Whom it may ask itself answers.
+    for asked in [OPEN, ROUTED] {
+        let world = world(asked, UNPROTECTED);
+        let (there, back) = (first(Udp), packet(Udp, TARGET, STRANGER));
+        assert_eq!(crosses(&world, &back), ISOLATED, "before it is asked");
+        for _ in 0..2 {
+            assert_eq!(crosses(&world, &there), Verdict::Pass, "{asked}");
+            assert_eq!(crosses(&world, &back), Verdict::Pass, "{asked}");
+        }
+    }
+    let world = world(UNPROTECTED, NAT);
     for (there, back) in [(Tcp(SYN), Tcp(SYN_ACK)), (Udp, Udp), (Tcp(ACK), Tcp(ACK))] {
         for target in ["172.17.0.2:22", TARGET] {
             let (there, back) = (packet(there, CLIENT, target), packet(back, target, CLIENT));
@@ -229,9 +268,6 @@ fn an_unprotected_network_is_reached_and_does_not_reach_others() {
             assert_eq!(ingress(&world, &there), (Verdict::Pass, there.frame()));
         }
     }
-    let world = self::world(UNPROTECTED, UNPROTECTED);
-    assert_eq!(crosses(&world, &elsewhere), Verdict::Pass);
-    assert!(world.records().is_empty(), "nobody has to know");
 }
 
 #[test]

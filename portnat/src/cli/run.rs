@@ -87,9 +87,9 @@ pub(super) struct Args {
     bypass: Vec<IpNet>,
 
     /// Who reaches the containers behind a bridge by their own addresses: nat (nobody but their own
-    /// bridge's containers and the host), nat-unprotected (everybody), or routed (everybody at published
-    /// ports, and nothing is translated) [default: nat, for what is masqueraded]. May be given several
-    /// times.
+    /// bridge's containers and the host), nat-unprotected (everybody outside too, and no other bridge), or
+    /// routed (everybody at published ports, and nothing is translated) [default: nat, for what is
+    /// masqueraded]. May be given several times.
     #[arg(long = "network", value_name = "BRIDGE=MODE")]
     networks: Vec<Network>,
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use portnat_common::subnet::{CLOSED, MASQUERADED, ROUTED};
+use portnat_common::subnet::{APART, CLOSED, MASQUERADED, ROUTED};
 use serde::{Deserialize, Serialize};
 
 /// A bridge's mode, in Docker's words.
@@ -14,7 +14,7 @@ pub enum NetworkMode {
     /// host reaches them but by published ports.
     #[default]
     Nat,
-    /// The same, but everybody who knows a way reaches them.
+    /// The same, but everybody outside who knows a way reaches them.
     NatUnprotected,
     /// Nothing is translated: everybody who knows a way reaches those of their ports that are published,
     /// and can ping them; what they ask outside is answered.
@@ -40,7 +40,7 @@ impl NetworkMode {
     pub const fn flags(self) -> u32 {
         match self {
             Self::Nat => MASQUERADED | CLOSED,
-            Self::NatUnprotected => MASQUERADED,
+            Self::NatUnprotected => MASQUERADED | APART,
             Self::Routed => ROUTED,
         }
     }

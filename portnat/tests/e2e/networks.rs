@@ -177,29 +177,52 @@ fn they_are_where_bridged_packets_meet_a_firewall() {
 }
 
 #[test]
-fn an_unprotected_network_is_reached_by_everybody() {
+fn an_unprotected_network_is_reached_by_every_outsider_and_no_other_bridge() {
     let lab = lab();
     let _servers = servers(&lab);
     let daemon = run(&lab, &["--network", "docker0=nat-unprotected"]);
     let [own, other] = [0, 1].map(|number| &lab.containers[number].namespace);
     for [host, target, stranger, client] in families(&lab) {
+        assert_eq!(Reach::of(&lab.client, target), EVERYTHING, "{target}");
+        assert_eq!(Reach::of(other, target), NOTHING, "{target}");
+        assert_eq!(Reach::of(own, stranger), NOTHING, "{stranger}");
+        for from in [&lab.client, other] {
+            host_answers(from, host);
+        }
+        // Its containers are masqueraded as any.
+        let server = tcp_server(&lab.client, client, 80);
+        probe::tcp_echo(own, server.address(), b"who?").expect("an answer");
+        assert_eq!(server.peers()[0].ip(), host);
+        much_is_echoed(&lab.client, target);
+    }
+    assert_dropped(&daemon.stop(), 20, "isolated");
+}
+
+#[test]
+fn what_is_not_masqueraded_is_reached_by_everybody() {
+    let lab = lab();
+    let _servers = servers(&lab);
+    let arguments = ["--masquerade", "172.18.0.0/16", "--masquerade", "fd00:17:1::/64"];
+    let daemon = run(&lab, &arguments);
+    let [own, other] = [0, 1].map(|number| &lab.containers[number].namespace);
+    for [host, target, stranger, _] in families(&lab) {
         for from in [&lab.client, other] {
             assert_eq!(Reach::of(from, target), EVERYTHING, "{target}");
             host_answers(from, host);
         }
         assert_eq!(Reach::of(own, stranger), NOTHING, "{stranger}");
-        // Its containers are masqueraded as any.
-        let server = tcp_server(&lab.client, client, 80);
-        probe::tcp_echo(own, server.address(), b"who?").expect("an answer");
-        assert_eq!(server.peers()[0].ip(), host);
-        // Much, so that it is cut and acknowledged.
-        let sent = payload(1_000_000);
-        let answer = probe::tcp_echo(other, at(target, 81), &sent).expect("TCP answers");
-        assert!(answer == sent, "TCP returns something else");
-        let answer = probe::udp_echo(other, at(target, 54), &sent).expect("UDP answers");
-        assert!(answer == sent, "UDP returns something else");
+        much_is_echoed(other, target);
     }
     assert_dropped(&daemon.stop(), 10, "isolated");
+}
+
+/// Much, so that it is cut and acknowledged, by a container's own address and ports that are not published.
+fn much_is_echoed(from: &Namespace, target: IpAddr) {
+    let sent = payload(1_000_000);
+    let answer = probe::tcp_echo(from, at(target, 81), &sent).expect("TCP answers");
+    assert!(answer == sent, "TCP returns something else");
+    let answer = probe::udp_echo(from, at(target, 54), &sent).expect("UDP answers");
+    assert!(answer == sent, "UDP returns something else");
 }
 
 #[test]
