@@ -23,8 +23,9 @@ use tokio::time::timeout;
 use super::error::{During, LabError, Result};
 use super::namespace::Namespace;
 
-/// Nothing here takes the kernel more than milliseconds; only a broken lab waits this long.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Nothing here takes the kernel more than milliseconds, but where others make and end namespaces at the
+/// same time; only a broken lab waits this long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The links of one namespace, with their addresses and routes.
 ///

@@ -21,8 +21,11 @@ use super::namespace::Namespace;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For each read or write, not for the whole transfer.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the answer to one datagram. Nothing is sent twice: in a lab, a lost packet is a finding.
-const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(2);
+/// For the answer to one datagram, which a server's thread gives. Nothing is sent twice: in a lab, a lost
+/// packet is a finding, and only a machine that has much else to do takes longer than milliseconds.
+const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the answer to a ping, which the kernel itself gives.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Fits an MTU of 1280, IPv6's least, with either header.
 const DATAGRAM_LENGTH: usize = 1200;
 
@@ -76,7 +79,7 @@ pub fn tcp_connect(
 /// and returns the answers in a row.
 ///
 /// # Errors
-/// When an answer takes more than 2 seconds, or ICMP reports the port closed.
+/// When an answer takes more than 10 seconds, or ICMP reports the port closed.
 pub fn udp_echo(
     namespace: &Namespace,
     destination: SocketAddr,
@@ -99,7 +102,7 @@ pub fn udp_echo_from(
 }
 
 /// Opens a UDP socket that talks with `destination` only, and hears of its ICMP errors. It
-/// belongs to the namespace from whichever thread it is used; reads give up after 2 seconds.
+/// belongs to the namespace from whichever thread it is used; reads give up after 10 seconds.
 ///
 /// # Errors
 /// When there is no route to the destination, or the source cannot be had.
@@ -156,7 +159,7 @@ pub fn ping(
     let request = echo.request(identifier, sequence);
     socket.send(&request)?;
 
-    let deadline = Instant::now() + DATAGRAM_TIMEOUT;
+    let deadline = Instant::now() + PING_TIMEOUT;
     let mut packet = [0; 1500];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

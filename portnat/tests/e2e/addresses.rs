@@ -146,7 +146,7 @@ fn a_containers_own_address_is_closed_to_the_outside() {
 
     let answer = probe::tcp_echo(&lab.client, at(Lab::HOST, 8080), b"hello");
     assert_eq!(answer.expect("an answer"), b"hello");
-    assert_dropped(&daemon.stop(), 3, "direct-access");
+    assert_dropped(&daemon.stop(), 3, "direct-access", &[&lab.client]);
 }
 
 /// Behind the NAT both connections have the same addresses and the same target port; one of them

@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::daemon::{Daemon, row};
 use crate::firewall::OTHER_BRIDGE;
-use crate::support::{assert_dropped, at, net, tcp_server, udp_server};
+use crate::support::{ANSWER, assert_dropped, at, net, tcp_server, udp_server};
 
 /// Less than the second after which a SYN is sent again.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -117,7 +117,8 @@ fn only_who_is_on_the_list_comes_in() {
     // Another port has no list.
     let second = net(SECOND[0]).addr();
     assert!(connects(&lab.client, Some(second), at(Lab::HOST, 8081)));
-    assert_dropped(&daemon.stop(), denied, "denied");
+    let from = [&lab.client, &stranger.namespace, inside];
+    assert_dropped(&daemon.stop(), denied, "denied", &from);
 }
 
 #[test]
@@ -144,7 +145,7 @@ fn what_is_published_later_has_its_rules_too() {
         }
         daemon.told(&["unpublish", &container]);
     }
-    assert_dropped(&daemon.stop(), 4, "denied");
+    assert_dropped(&daemon.stop(), 4, "denied", &[&lab.client]);
 }
 
 #[test]
@@ -211,7 +212,7 @@ fn a_source_opens_a_burst_and_then_its_rate() {
         stream.read_exact(&mut [0]).expect("an answer");
     }
     let socket = probe::udp_connect(&lab.client, None, at(Lab::HOST, 5353)).expect("a socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("set");
+    socket.set_read_timeout(Some(ANSWER)).expect("set");
     for _ in 0..10 {
         socket.send(b"?").expect("sent");
         socket.recv(&mut [0; 8]).expect("an answer");
@@ -223,7 +224,7 @@ fn a_source_opens_a_burst_and_then_its_rate() {
     assert_eq!(silence.kind(), ErrorKind::WouldBlock);
     let table = daemon.stop();
     assert_eq!(row(&table, "0.0.0.0:8080/tcp").flows, BURST + 1, "{table}");
-    assert_dropped(&table, 3 * REFUSED + 2, "limited");
+    assert_dropped(&table, 3 * REFUSED + 2, "limited", &[&lab.client]);
 }
 
 /// Also where the host's stack would take a packet for a loopback address from outside.
@@ -274,5 +275,5 @@ fn a_port_on_a_loopback_address_is_out_of_reach_whatever_the_stack_allows() {
     let answer = probe::tcp_echo(&lab.host, at(Ipv4Addr::LOCALHOST, 8080), b"hello");
     assert_eq!(answer.expect("an answer"), b"hello");
     // All have come as far as that.
-    assert_dropped(&daemon.stop(), 4, "loopback");
+    assert_dropped(&daemon.stop(), 4, "loopback", &clients);
 }

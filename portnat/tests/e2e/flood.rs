@@ -21,7 +21,7 @@ const CONNECTIONS_A_WAVE: usize = 40;
 /// How often a wave turns the half-open flows over: at least, and until the connections are there at
 /// most.
 const TURNS: RangeInclusive<u64> = 10..=60;
-/// A wave ends, whatever has become of it.
+/// A wave that is long enough ends.
 const WAVE_AT_MOST: Duration = Duration::from_secs(10);
 /// A client's fifth SYN is sent 15 seconds after its first.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -290,9 +290,11 @@ impl<'s> Flood<'s> {
     fn wave(&mut self, packets: &[Carries], half_open: u64, wave: &Wave) {
         let begun = Instant::now();
         let mut sources = 0;
-        while begun.elapsed() < WAVE_AT_MOST
-            && (sources < TURNS.start() * half_open
-                || (!wave.over.load(Ordering::Relaxed) && sources < TURNS.end() * half_open))
+        // What has to come comes, however slow the machine is.
+        while sources < TURNS.start() * half_open
+            || (begun.elapsed() < WAVE_AT_MOST
+                && !wave.over.load(Ordering::Relaxed)
+                && sources < TURNS.end() * half_open)
         {
             let source = self.next_source();
             for carries in packets {

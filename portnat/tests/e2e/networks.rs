@@ -9,10 +9,11 @@ use portnat::lab::{Lab, Namespace, Server, probe};
 
 use crate::daemon::Daemon;
 use crate::firewall::{self, FIREWALL, OTHER_BRIDGE};
-use crate::support::{assert_dropped, at, payload, tcp_server, udp_server};
+use crate::support::{ANSWER, assert_dropped, at, payload, tcp_server, udp_server};
 
-/// Less than the second after which a SYN is sent again.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// How long nothing is heard where nothing is expected: less than the second after which a SYN is sent
+/// again.
+const SILENCE: Duration = Duration::from_millis(400);
 
 /// What somebody gets of a container at its own address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,26 +43,45 @@ const WHAT_IS_PUBLISHED: Reach = Reach {
 };
 
 impl Reach {
-    fn of(from: &Namespace, target: IpAddr) -> Self {
+    /// What is expected is waited for; what is not is silence soon.
+    fn of(from: &Namespace, target: IpAddr, expected: Self) -> Self {
+        let [published, others] = [(80, 53, expected.published), (81, 54, expected.others)].map(
+            |(web, dns, [tcp_expected, udp_expected])| {
+                [
+                    tcp(from, at(target, web), tcp_expected),
+                    udp(from, at(target, dns), udp_expected),
+                ]
+            },
+        );
         Reach {
-            published: [tcp(from, at(target, 80)), udp(from, at(target, 53))],
-            others: [tcp(from, at(target, 81)), udp(from, at(target, 54))],
+            published,
+            others,
             ping: probe::ping(from, target, 7, 1).is_ok(),
         }
     }
 }
 
-fn tcp(from: &Namespace, target: SocketAddr) -> bool {
-    match from.run(|| TcpStream::connect_timeout(&target, PATIENCE)) {
+#[track_caller]
+fn assert_reach(from: &Namespace, target: IpAddr, expected: Reach) {
+    assert_eq!(Reach::of(from, target, expected), expected, "{target}");
+}
+
+const fn patience(expected: bool) -> Duration {
+    if expected { ANSWER } else { SILENCE }
+}
+
+fn tcp(from: &Namespace, target: SocketAddr, expected: bool) -> bool {
+    match from.run(|| TcpStream::connect_timeout(&target, patience(expected))) {
         Ok(_) => true,
         Err(error) if error.kind() == ErrorKind::TimedOut => false,
         Err(error) => panic!("{target}: {error}"),
     }
 }
 
-fn udp(from: &Namespace, target: SocketAddr) -> bool {
+fn udp(from: &Namespace, target: SocketAddr, expected: bool) -> bool {
     let socket = probe::udp_connect(from, None, target).expect("a socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("set");
+    let patience = Some(patience(expected));
+    socket.set_read_timeout(patience).expect("set");
     socket.send(b"hello").expect("sent");
     match socket.recv(&mut [0; 16]) {
         Ok(_) => true,
@@ -150,9 +170,9 @@ fn nat(bridge_nf: bool, firewall: Option<&str>, arguments: &[&str]) {
     let [own, other] = [0, 1].map(|number| &lab.containers[number].namespace);
     for [host, target, stranger, _] in families(&lab) {
         for from in [&lab.client, other] {
-            assert_eq!(Reach::of(from, target), NOTHING, "{target}");
+            assert_reach(from, target, NOTHING);
         }
-        assert_eq!(Reach::of(own, stranger), NOTHING, "{stranger}");
+        assert_reach(own, stranger, NOTHING);
         for from in [&lab.client, other, own] {
             host_answers(from, host);
         }
@@ -162,8 +182,8 @@ fn nat(bridge_nf: bool, firewall: Option<&str>, arguments: &[&str]) {
     let first: Vec<_> = servers[..8].iter().flat_map(Server::peers).collect();
     assert!(!first.is_empty());
     let table = daemon.stop();
-    assert_dropped(&table, 10, "direct-access");
-    assert_dropped(&table, 20, "isolated");
+    assert_dropped(&table, 10, "direct-access", &[&lab.client]);
+    assert_dropped(&table, 20, "isolated", &[own, other]);
 }
 
 #[test]
@@ -183,9 +203,9 @@ fn an_unprotected_network_is_reached_by_every_outsider_and_no_other_bridge() {
     let daemon = run(&lab, &["--network", "docker0=nat-unprotected"]);
     let [own, other] = [0, 1].map(|number| &lab.containers[number].namespace);
     for [host, target, stranger, client] in families(&lab) {
-        assert_eq!(Reach::of(&lab.client, target), EVERYTHING, "{target}");
-        assert_eq!(Reach::of(other, target), NOTHING, "{target}");
-        assert_eq!(Reach::of(own, stranger), NOTHING, "{stranger}");
+        assert_reach(&lab.client, target, EVERYTHING);
+        assert_reach(other, target, NOTHING);
+        assert_reach(own, stranger, NOTHING);
         for from in [&lab.client, other] {
             host_answers(from, host);
         }
@@ -195,25 +215,30 @@ fn an_unprotected_network_is_reached_by_every_outsider_and_no_other_bridge() {
         assert_eq!(server.peers()[0].ip(), host);
         much_is_echoed(&lab.client, target);
     }
-    assert_dropped(&daemon.stop(), 20, "isolated");
+    assert_dropped(&daemon.stop(), 20, "isolated", &[own, other]);
 }
 
 #[test]
 fn what_is_not_masqueraded_is_reached_by_everybody() {
     let lab = lab();
     let _servers = servers(&lab);
-    let arguments = ["--masquerade", "172.18.0.0/16", "--masquerade", "fd00:17:1::/64"];
+    let arguments = [
+        "--masquerade",
+        "172.18.0.0/16",
+        "--masquerade",
+        "fd00:17:1::/64",
+    ];
     let daemon = run(&lab, &arguments);
     let [own, other] = [0, 1].map(|number| &lab.containers[number].namespace);
     for [host, target, stranger, _] in families(&lab) {
         for from in [&lab.client, other] {
-            assert_eq!(Reach::of(from, target), EVERYTHING, "{target}");
+            assert_reach(from, target, EVERYTHING);
             host_answers(from, host);
         }
-        assert_eq!(Reach::of(own, stranger), NOTHING, "{stranger}");
+        assert_reach(own, stranger, NOTHING);
         much_is_echoed(other, target);
     }
-    assert_dropped(&daemon.stop(), 10, "isolated");
+    assert_dropped(&daemon.stop(), 10, "isolated", &[own]);
 }
 
 /// Much, so that it is cut and acknowledged, by a container's own address and ports that are not published.
@@ -233,9 +258,9 @@ fn a_routed_network_is_reached_at_published_ports_and_nothing_is_translated() {
     let [own, other] = [0, 1].map(|number| &lab.containers[number].namespace);
     for [host, target, stranger, client] in families(&lab) {
         for from in [&lab.client, other] {
-            assert_eq!(Reach::of(from, target), WHAT_IS_PUBLISHED, "{target}");
+            assert_reach(from, target, WHAT_IS_PUBLISHED);
         }
-        assert_eq!(Reach::of(own, stranger), NOTHING, "{stranger}");
+        assert_reach(own, stranger, NOTHING);
         let refusal = probe::tcp_echo(&lab.client, at(host, 8080), b"?").expect_err("not there");
         assert_eq!(refusal.kind(), ErrorKind::ConnectionRefused);
         // It asks outside as itself, and is answered.
@@ -262,6 +287,6 @@ fn a_routed_network_is_reached_at_published_ports_and_nothing_is_translated() {
         "{seen:?}"
     );
     let table = daemon.stop();
-    assert_dropped(&table, 4, "direct-access");
-    assert_dropped(&table, 4 + 10, "isolated");
+    assert_dropped(&table, 4, "direct-access", &[&lab.client]);
+    assert_dropped(&table, 4 + 10, "isolated", &[own, other]);
 }

@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -20,10 +22,11 @@ const WATCHDOG: Duration = Duration::from_millis(300);
 
 /// A service manager, and what it has started.
 struct Manager {
-    socket: UnixDatagram,
+    /// What it has been told, by a thread that always listens: who tells waits until there is room.
+    heard: Receiver<String>,
     folder: TempDir,
     daemon: Daemon,
-    /// What it has been told, line by line, and not been asked for yet.
+    /// The same line by line, as far as it has been asked for others.
     told: Vec<String>,
 }
 
@@ -33,7 +36,7 @@ impl Manager {
         let folder = tempfile::tempdir().expect("a directory");
         let place = folder.path().join("notify");
         let socket = UnixDatagram::bind(&place).expect("a socket");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let heard = listen(socket);
         write(folder.path(), "8080:80");
         let mut command = lab.host.command(PORTNAT);
         command.args(["run", "--max-flows", "4096"]);
@@ -45,7 +48,7 @@ impl Manager {
         command.env("NOTIFY_SOCKET", place);
         command.env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
         Manager {
-            socket,
+            heard,
             daemon: Daemon::spawn(command),
             folder,
             told: Vec::new(),
@@ -60,13 +63,26 @@ impl Manager {
                 // What comes later is asked for later.
                 return self.told.drain(..=at).next_back().expect("it is there");
             }
-            let mut message = [0; 4096];
-            let length = self.socket.recv(&mut message);
-            let length = length.unwrap_or_else(|error| panic!("no {what}: {error}"));
-            let text = String::from_utf8(message[..length].to_vec()).expect("text");
+            let text = self.heard.recv_timeout(PATIENCE);
+            let text = text.unwrap_or_else(|error| panic!("no {what}: {error}"));
             self.told.extend(text.lines().map(str::to_owned));
         }
     }
+}
+
+/// Passes on what comes, for as long as somebody wants it.
+fn listen(socket: UnixDatagram) -> Receiver<String> {
+    let (tell, heard) = mpsc::channel();
+    thread::spawn(move || {
+        let mut message = [0; 4096];
+        while let Ok(length) = socket.recv(&mut message) {
+            let text = String::from_utf8(message[..length].to_vec()).expect("text");
+            if tell.send(text).is_err() {
+                return;
+            }
+        }
+    });
+    heard
 }
 
 fn config(folder: &Path) -> std::path::PathBuf {
@@ -143,21 +159,9 @@ fn a_watchdog_hears_nothing_of_a_process_that_stands_still() {
         state => Err(state),
     });
     // What was sent before it stood still.
-    manager.socket.set_nonblocking(true).expect("a socket may");
-    while manager.socket.recv(&mut [0; 4096]).is_ok() {}
-    manager.socket.set_nonblocking(false).expect("a socket may");
-    manager
-        .socket
-        .set_read_timeout(Some(2 * WATCHDOG))
-        .expect("a timeout");
-    assert!(
-        manager.socket.recv(&mut [0; 4096]).is_err(),
-        "it stands still"
-    );
-    manager
-        .socket
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a timeout");
+    while manager.heard.recv_timeout(WATCHDOG / 2).is_ok() {}
+    let silence = manager.heard.recv_timeout(2 * WATCHDOG);
+    silence.expect_err("it stands still");
     manager.daemon.signal(Signal::SIGCONT);
     manager.hears("WATCHDOG=1");
 }

@@ -68,6 +68,6 @@ fn tags_of_no_vlan_hide_nothing() {
         assert_eq!(server.peers(), []);
     }
     let table = daemon.stop();
-    assert_dropped(&table, direct, "direct-access");
-    assert_dropped(&table, disguised, "disguised");
+    assert_dropped(&table, direct, "direct-access", &[]);
+    assert_dropped(&table, disguised, "disguised", &[]);
 }

@@ -10,7 +10,9 @@ use portnat::lab::{Lab, Namespace, probe};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::daemon::{Daemon, row};
-use crate::support::{assert_dropped, at, eventually, payload, seen_by, tcp_server, udp_server};
+use crate::support::{
+    SILENCE, assert_dropped, at, eventually, payload, seen_by, tcp_server, udp_server,
+};
 
 #[test]
 fn two_hundred_connections_at_once() {
@@ -70,7 +72,9 @@ fn a_full_flow_table_keeps_what_it_has() {
         for client in &clients {
             assert_eq!(ask(client).expect("still an answer"), 5);
         }
-        match ask(&open()) {
+        let another = open();
+        another.set_read_timeout(Some(SILENCE)).expect("set");
+        match ask(&another) {
             Err(silence) if silence.kind() == ErrorKind::WouldBlock => Ok(()),
             answer => Err(answer),
         }
@@ -143,5 +147,5 @@ fn a_protocol_that_cannot_be_translated_is_traced() {
     assert_eq!(from.as_socket(), Some(at(Lab::HOST, 0)));
 
     let table = daemon.stop();
-    assert_dropped(&table, 1, "unsupported-protocol");
+    assert_dropped(&table, 1, "unsupported-protocol", &[]);
 }

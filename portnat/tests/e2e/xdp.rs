@@ -242,8 +242,6 @@ fn nothing_is_lost_under_a_daemon_that_looks_no_more() {
     let scene = Scene::new(Lab::builder(), &["--xdp", "native"]);
     let socket = probe::udp_connect(&scene.lab.client, None, at(HOSTS[0], 8080));
     let socket = socket.expect("a socket");
-    let patience = Some(Duration::from_secs(2));
-    socket.set_read_timeout(patience).expect("a timeout");
     let before = scene.accelerated();
     eventually("an accelerated flow", || {
         echo(&socket, 100)?;
@@ -308,8 +306,6 @@ fn jumbo_frames_are_accelerated() {
         for host in HOSTS {
             let socket = probe::udp_connect(&scene.lab.client, None, at(host, 8080));
             let socket = socket.expect("a socket");
-            let patience = Some(Duration::from_millis(500));
-            socket.set_read_timeout(patience).expect("a timeout");
             let before = scene.accelerated();
             let mut length = 8000;
             eventually("jumbo frames", || {

@@ -13,7 +13,7 @@ use portnat::lab::{Lab, Namespace, Server};
 
 use super::ground::{Dockerd, WITHOUT_RULES, Which};
 use crate::daemon::Daemon;
-use crate::support::eventually;
+use crate::support::{ANSWER, eventually};
 
 /// More than the second after which a SYN is sent again.
 const PATIENCE: Duration = Duration::from_millis(2500);
@@ -136,7 +136,7 @@ impl Scene {
             Err(error) => panic!("{to}: {error}"),
         };
         let mut heard = String::new();
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_read_timeout(Some(ANSWER)).expect("set");
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("sent");
         // What was heard until then counts.
         let _ = stream.read_to_string(&mut heard);

@@ -9,7 +9,7 @@ use super::ground::{Dockerd, WITHOUT_RULES, Which};
 use super::serving::{answers, echo, lab};
 use crate::daemon::Daemon;
 use crate::doctor::doctor;
-use crate::support::{at, eventually, net, tcp_server, udp_server};
+use crate::support::{SILENCE, at, eventually, net, tcp_server, udp_server};
 use crate::survival::place::{Place, kill};
 
 const SUBNET: &str = "fd00:20::/64";
@@ -41,9 +41,24 @@ fn gateway(docker: &Dockerd) -> IpAddr {
 #[track_caller]
 fn is_not_heard(outside: &Server, from: &Namespace, source: IpAddr) {
     let to = outside.address();
-    let said = probe::udp_echo_from(from, SocketAddr::new(source, 0), to, b"hello");
-    is_silent(said, &format!("{source} says something to {to}"));
+    let source = SocketAddr::new(source, 0);
+    is_silent(
+        hello(from, Some(source), to),
+        &format!("{source} says something to {to}"),
+    );
     assert_eq!(outside.peers(), [], "{source} is heard by {to}");
+}
+
+/// What is answered to a datagram within the time of silence.
+pub(super) fn hello(
+    from: &Namespace,
+    source: Option<SocketAddr>,
+    to: SocketAddr,
+) -> io::Result<usize> {
+    let socket = probe::udp_connect(from, source, to)?;
+    socket.set_read_timeout(Some(SILENCE))?;
+    socket.send(b"hello")?;
+    socket.recv(&mut [0; 16])
 }
 
 /// Whatever routes and addresses its containers give themselves; and Docker's own rules say the same.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use portnat::lab::{Lab, Server};
 
 use super::ground::{Dockerd, WITHOUT_RULES, Which};
-use super::internal::is_silent;
+use super::internal::{hello, is_silent};
 use super::serving::{echo, refused};
 use crate::daemon::Daemon;
 use crate::support::{at, eventually, payload, tcp_server, udp_server};
@@ -140,7 +140,7 @@ fn portnat_is_killed_and_starts_again_while_docker_is_down() {
             assert_eq!(answer.expect(how), b"hello");
         }
         is_silent(echo(&lab.client, at(Lab::HOST, 8081)), how);
-        is_silent(probe::udp_echo(&one, outside.address(), b"hello"), how);
+        is_silent(hello(&one, None, outside.address()), how);
         assert_eq!(outside.peers(), [], "{how}");
     };
     stands("at first");

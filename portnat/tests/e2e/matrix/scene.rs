@@ -166,7 +166,15 @@ impl<'a> Scene<'a> {
                 format!("{BEHIND_NARROW}:80@{}", side.stranger),
             ]);
         }
+        // However slow the machine is, no flow ends, and is counted no more, before all is done.
         let mut arguments = vec!["--attach", attach];
+        for state in [
+            "tcp-closing=3600",
+            "udp-unanswered=3600",
+            "udp-answered=3600",
+        ] {
+            arguments.extend(["--timeout", state]);
+        }
         arguments.extend(publish.iter().flat_map(|port| ["-p", port]));
         Scene {
             lab,

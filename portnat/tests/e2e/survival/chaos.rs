@@ -18,7 +18,7 @@ use super::place::{Place, kill};
 use crate::daemon::Daemon;
 use crate::firewall::nft;
 use crate::picture::{Holdings, Picture};
-use crate::support::{tcp_server, udp_server};
+use crate::support::{eventually, tcp_server, udp_server};
 use load::Load;
 use turn::Turn;
 
@@ -187,17 +187,14 @@ fn everything_happens_and_nothing_breaks() {
         scene.write_config();
         if lives {
             scene.place.told(&["reload"]);
-            let last = held(daemon.pid());
+            // A connection that parts and a thread that may be used again stay for seconds; a leak stays.
+            let last = eventually("no more descriptors, threads, KiB", || {
+                let last = held(daemon.pid());
+                let grown =
+                    last.0 > first.0 + 1 || last.1 > first.1 + 1 || last.2 > first.2 + GROWTH;
+                if grown { Err((first, last)) } else { Ok(last) }
+            });
             println!("descriptors, threads, KiB: {first:?}, then {last:?}");
-            assert!(
-                last.0 <= first.0 + 1,
-                "descriptors: {first:?}, then {last:?}"
-            );
-            assert!(last.1 <= first.1 + 1, "threads: {first:?}, then {last:?}");
-            assert!(
-                last.2 <= first.2 + GROWTH,
-                "memory: {first:?}, then {last:?}"
-            );
         } else {
             kill(daemon);
             daemon = scene.daemon();

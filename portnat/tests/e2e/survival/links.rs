@@ -11,20 +11,20 @@ use super::place::kill;
 use super::{Scene, Talk, persist};
 use crate::daemon::Daemon;
 use crate::firewall::{self, FIREWALL};
-use crate::support::{PATIENCE, at, eventually};
+use crate::support::{ANSWER, PATIENCE, at, eventually};
 
 const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
 
 /// New connections begin, both ways.
-fn works(scene: &Scene, host: IpAddr) -> io::Result<()> {
+fn works(scene: &Scene, host: IpAddr, patience: Duration) -> io::Result<()> {
     let stream = scene
         .lab
         .client
-        .run(|| TcpStream::connect_timeout(&at(host, 8080), Duration::from_millis(500)))?;
+        .run(|| TcpStream::connect_timeout(&at(host, 8080), patience))?;
     talk(&stream)?;
     let inside = &scene.lab.containers[0].namespace;
     let socket = probe::udp_connect(inside, None, at(Lab::CLIENT, 7))?;
-    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    socket.set_read_timeout(Some(patience))?;
     socket.send(b"new")?;
     socket.recv(&mut [0; 8]).map(|_| ())
 }
@@ -47,7 +47,7 @@ fn comes_back(event: Event, attach: &str, with_a_daemon: bool) {
     let stream = probe::tcp_connect(&scene.lab.client, None, at(Lab::HOST, 8080));
     let stream = stream.expect("a connection");
     talk(&stream).expect("an answer");
-    works(&scene, Lab::HOST.into()).expect("all is well");
+    works(&scene, Lab::HOST.into(), ANSWER).expect("all is well");
     let running: Daemon = if with_a_daemon {
         event.happen(&scene.lab).expect("it can be done");
         first
@@ -57,13 +57,14 @@ fn comes_back(event: Event, attach: &str, with_a_daemon: bool) {
         start()
     };
     let what = format!("{event:?}, {attach}, with a daemon: {with_a_daemon}");
-    eventually(&what, || works(&scene, event.host()));
+    let soon = Duration::from_millis(500);
+    eventually(&what, || works(&scene, event.host(), soon));
     if !matches!(event, Event::Address) {
         talk(&stream).expect("it goes on");
     }
     kill(running);
     // And it is the programs that do it.
-    works(&scene, event.host()).expect("without a daemon too");
+    works(&scene, event.host(), ANSWER).expect("without a daemon too");
 }
 
 #[test]

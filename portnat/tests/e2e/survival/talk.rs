@@ -2,10 +2,10 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portnat::lab::{Namespace, probe};
 
@@ -18,8 +18,12 @@ const PACE: Duration = Duration::from_millis(1);
 /// sockets, and be lost there.
 const WINDOW: u64 = 64;
 
-/// After how long no answer comes any more: on a busy machine a packet waits, and is not lost.
-const SILENCE: Duration = Duration::from_secs(2);
+/// How long it is listened for answers that have not come at the end: on a busy machine a packet waits, and
+/// is not lost.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether this is the end.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A conversation on a thread of its own.
 pub(crate) struct Talk {
@@ -79,23 +83,28 @@ impl Talk {
 /// Returns how many were sent, once all have come back or nothing does any more.
 fn datagrams(socket: &UdpSocket, stop: &AtomicBool, heard: &AtomicU64) -> u64 {
     let listener = socket.try_clone().expect("a descriptor");
-    listener.set_read_timeout(Some(SILENCE)).expect("settable");
-    let over = AtomicBool::new(false);
+    listener.set_read_timeout(Some(LOOK)).expect("settable");
+    // How many were sent, once that is all.
+    let all = OnceLock::new();
     let mut sent = 0u64;
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut datagram = [0; 8];
+            let (mut datagram, mut last) = ([0; 8], Instant::now());
             loop {
                 match listener.recv(&mut datagram) {
-                    Ok(_) => heard.fetch_add(1, Ordering::Relaxed),
+                    Ok(_) => {
+                        heard.fetch_add(1, Ordering::Relaxed);
+                        last = Instant::now();
+                    }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        if over.load(Ordering::Relaxed) {
+                        let is_all = |all| heard.load(Ordering::Relaxed) >= all;
+                        let ended = |all: &u64| is_all(*all) || last.elapsed() > SILENCE;
+                        if all.get().is_some_and(ended) {
                             return;
                         }
-                        continue;
                     }
                     Err(error) => panic!("listening: {error}"),
-                };
+                }
             }
         });
         while !stop.load(Ordering::Relaxed) {
@@ -107,7 +116,7 @@ fn datagrams(socket: &UdpSocket, stop: &AtomicBool, heard: &AtomicU64) -> u64 {
             sent += 1;
             thread::sleep(PACE);
         }
-        over.store(true, Ordering::Relaxed);
+        all.set(sent).expect("once");
     });
     sent
 }
