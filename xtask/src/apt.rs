@@ -79,6 +79,22 @@ pub(crate) fn require(program: &str, package: &str) -> Result<()> {
         .context(remedy)
 }
 
+/// What would be installed to have this package, itself among it. Nobody need be root for that.
+pub(crate) fn missing(package: &str) -> Result<Vec<String>> {
+    let mut simulate = Command::new("apt-get");
+    simulate.args(["-q", "-s", "install", "--no-install-recommends", package]);
+    Ok(installed_by(&exec::output(&mut simulate)?))
+}
+
+/// The packages that apt-get says it would install.
+fn installed_by(simulation: &str) -> Vec<String> {
+    let lines = simulation
+        .lines()
+        .filter_map(|line| line.strip_prefix("Inst "));
+    let names = lines.filter_map(|line| line.split_whitespace().next());
+    names.map(str::to_owned).collect()
+}
+
 /// Downloads packages by this apt-get, which checks them, and unpacks them into a folder. Nothing is installed.
 pub(crate) fn unpack(mut apt_get: Command, packages: &[&str], folder: &Path) -> Result<()> {
     let packed = folder.join("packages");
@@ -105,6 +121,13 @@ fn is_debian_like(os_release: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_is_what_would_be_installed() {
+        let simulation = "Remv qemu-utils [1:10.0]\nInst libfdt1 (1.6.1-4+b1 Debian:12 [amd64])\n\
+                          Inst qemu-system-x86 [1:7.1] (1:7.2 Debian:12 [amd64])\nConf libfdt1 (1.6.1)\n";
+        assert_eq!(installed_by(simulation), ["libfdt1", "qemu-system-x86"]);
+    }
 
     #[test]
     fn debian_and_its_children_have_its_packages() {

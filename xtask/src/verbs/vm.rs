@@ -4,6 +4,7 @@ mod guest;
 mod initramfs;
 mod kernels;
 mod outcome;
+mod qemu;
 mod table;
 mod trials;
 
@@ -23,6 +24,7 @@ use crate::{
 use initramfs::Initramfs;
 use kernels::Kernel;
 use outcome::Outcome;
+use qemu::Qemu;
 use table::Row;
 
 /// Programs that the tests or the guest's init start, and Debian's packages that have them.
@@ -34,12 +36,8 @@ const TOOLS: [(&str, &str); 5] = [
     ("tcpdump", "tcpdump"),
 ];
 
-/// What makes and runs guests.
-const HERE: [(&str, &str); 3] = [
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("depmod", "kmod"),
-    ("strip", "binutils"),
-];
+/// What makes guests.
+const HERE: [(&str, &str); 2] = [("depmod", "kmod"), ("strip", "binutils")];
 
 /// The kernel's modules that the tests could need: folders, and files that lie among many.
 const MODULES: [&str; 8] = [
@@ -76,8 +74,8 @@ pub(crate) struct Options {
 
 /// Runs the tests on each kernel; what was found is in target/vm.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let kernels = match provide(options) {
-        Ok(kernels) => kernels,
+    let (kernels, qemu) = match provide(options) {
+        Ok(provided) => provided,
         Err(error) if options.short => {
             say(&format!("SKIPPING THE TESTS ON OTHER KERNELS: {error:#}"));
             return Ok(());
@@ -88,13 +86,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let folder = cargo::target().join("vm");
     fs::create_dir_all(&folder)?;
     let programs = build(&folder)?;
-    let qemu = exec::output(Command::new("qemu-system-x86_64").arg("--version"))?;
-    let qemu = qemu.lines().next().unwrap_or_default();
     let mut rows = Vec::new();
     for kernel in &kernels {
-        rows.push(try_kernel(kernel, options, &programs, qemu, &folder)?);
+        rows.push(try_kernel(kernel, options, &programs, &qemu, &folder)?);
         // What is known so far, whoever loses patience.
-        table::write(&rows, qemu, &folder)?;
+        table::write(&rows, qemu.version(), &folder)?;
     }
     println!("{}", table::text(&rows));
     match rows.iter().filter(|row| !row.good).count() {
@@ -108,7 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Everything that must be had from elsewhere.
-fn provide(options: &Options) -> Result<Vec<Kernel>> {
+fn provide(options: &Options) -> Result<(Vec<Kernel>, Qemu)> {
     ensure!(
         env::consts::ARCH == "x86_64",
         "guests are for x86_64, which this machine is not"
@@ -116,12 +112,15 @@ fn provide(options: &Options) -> Result<Vec<Kernel>> {
     for (program, package) in TOOLS.into_iter().chain(HERE) {
         apt::require(program, package)?;
     }
-    if !options.series.is_empty() {
-        return kernels::provide(&options.series, true);
-    }
-    let usual = if options.short { &SHORT[..] } else { &SERIES };
-    let usual: Vec<_> = usual.iter().map(|&name| name.to_owned()).collect();
-    kernels::provide(&usual, false)
+    let qemu = Qemu::provide()?;
+    let kernels = if options.series.is_empty() {
+        let usual = if options.short { &SHORT[..] } else { &SERIES };
+        let usual: Vec<_> = usual.iter().map(|&name| name.to_owned()).collect();
+        kernels::provide(&usual, false)
+    } else {
+        kernels::provide(&options.series, true)
+    };
+    Ok((kernels?, qemu))
 }
 
 /// portnat and its tests.
@@ -170,7 +169,7 @@ fn try_kernel(
     kernel: &Kernel,
     options: &Options,
     programs: &Programs,
-    qemu: &str,
+    qemu: &Qemu,
     folder: &Path,
 ) -> Result<Row> {
     let release = &kernel.release;

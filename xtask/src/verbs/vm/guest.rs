@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::trials::Trial;
+use super::{qemu::Qemu, trials::Trial};
 
 /// What QEMU is run with. It computes by itself: where there is a /dev/kvm that need not mean that it
 /// runs any kernel. QEMU 7.2 crashes Linux 6.12 with `cx16`. What a processor needs against its own faults
@@ -41,23 +41,6 @@ const MACHINE: [&str; 20] = [
     "console=ttyS0 panic=-1 oops=panic mitigations=off no_timer_check quiet",
     "-kernel",
 ];
-
-/// The first QEMU that keeps others from writing what it translates (commit deba78709ae8). In earlier ones
-/// a processor can go on with what another has overwritten, as a kernel does to its own code: 6.18 panics
-/// now and then at a breakpoint that is there no more.
-const LOCKS_CODE: (u32, u32) = (8, 1);
-
-/// How a QEMU of this version (its first line) computes: a thread for each processor, or both in turn.
-fn accelerator(version: &str) -> &'static str {
-    let numbers = version.split_once("version ").map(|(_, rest)| {
-        let mut numbers = rest.split('.').map_while(|number| number.parse().ok());
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-    });
-    match numbers >= Some(LOCKS_CODE) {
-        true => "tcg,thread=multi",
-        false => "tcg,thread=single",
-    }
-}
 
 /// What lines of the init's begin with.
 pub(super) const MARK: &str = "@portnat ";
@@ -117,10 +100,10 @@ pub(super) fn init(trials: &[Trial], limit: u64) -> String {
     script
 }
 
-/// Boots a kernel with QEMU, of this version, and returns the lines of its console, all of which are in a file too. What does not
-/// end in this time, and some for the rest, is ended.
+/// Boots a kernel and returns the lines of its console, all of which are in a file too. What does not end in
+/// this time, and some for the rest, is ended.
 pub(super) fn boot(
-    qemu: &str,
+    qemu: &Qemu,
     image: &Path,
     initramfs: &Path,
     time: Duration,
@@ -129,8 +112,9 @@ pub(super) fn boot(
 ) -> Result<Vec<String>> {
     let mut console = File::create(log).with_context(|| format!("writing {}", log.display()))?;
     let complaints = console.try_clone()?;
-    let mut qemu = Command::new("qemu-system-x86_64")
-        .args(["-accel", accelerator(qemu)])
+    let mut running = qemu
+        .command()
+        .args(["-accel", qemu.accelerator()])
         .args(MACHINE)
         .arg(image)
         .arg("-initrd")
@@ -139,8 +123,8 @@ pub(super) fn boot(
         .stdout(Stdio::piped())
         .stderr(complaints)
         .spawn()
-        .context("cannot start qemu-system-x86_64")?;
-    let output = qemu.stdout.take().context("it is piped")?;
+        .context("cannot start QEMU")?;
+    let output = running.stdout.take().context("it is piped")?;
     let (sender, receiver) = mpsc::channel();
     let reader = thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
@@ -167,7 +151,7 @@ pub(super) fn boot(
             }
         }
     }
-    end(qemu);
+    end(running);
     drop(receiver);
     // It panics at nothing.
     let _ = reader.join();
@@ -187,19 +171,6 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn old_qemus_compute_for_one_processor_at_a_time() {
-        let of = |version: &str| accelerator(&format!("QEMU emulator version {version}"));
-        assert_eq!(
-            of("7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"),
-            "tcg,thread=single"
-        );
-        assert_eq!(of("8.0.4"), "tcg,thread=single");
-        assert_eq!(of("8.1.0-rc4"), "tcg,thread=multi");
-        assert_eq!(of("10.0.2"), "tcg,thread=multi");
-        assert_eq!(accelerator("something else"), "tcg,thread=single");
-    }
 
     #[test]
     fn trials_are_words_to_the_shell() {
