@@ -62,8 +62,9 @@ pub(super) fn leave<F: Family, T: Tables<F>>(
     let Some(to) = tables.subnet(&network.dst) else {
         return Left::Passes;
     };
-    let mut from = tables.subnet(&network.src);
-    if let Some(claimed) = from
+    let claimed = tables.subnet(&network.src);
+    let mut from = claimed;
+    if let Some(claimed) = claimed
         && is_forged::<F, T>(tables, claimed, to, &network.src)
     {
         from = None;
@@ -75,6 +76,8 @@ pub(super) fn leave<F: Family, T: Tables<F>>(
             } else {
                 Left::Passes
             }
+        } else if claimed.is_none() && is_among_neighbours::<F, T>(tables, to) {
+            Left::Passes
         } else if !to.is_routed() {
             if to.bypasses() {
                 Left::Answers
@@ -112,6 +115,16 @@ fn is_forged<F: Family, T: Tables<F>>(
     }
     let here = tables.interface();
     from.bridge != 0 && from.bridge != here && tables.is_gate(here)
+}
+
+/// Whether a packet for a subnet's container, from an address that is in none, comes from its own bridge:
+/// neighbours talk as whoever they are, and ask by their link-local addresses whether the other is still
+/// there (RFC 4861 section 7.3.3). A bridge's port says nothing of where it belongs; what goes from there to
+/// the host, the bridge sees again.
+#[inline(always)]
+fn is_among_neighbours<F: Family, T: Tables<F>>(tables: &T, to: &Subnet) -> bool {
+    let here = tables.interface();
+    to.bridge == here || !tables.is_gate(here)
 }
 
 /// Whether a packet of this subnet has been seen before it came here: at the bridge's port, as the

@@ -66,6 +66,29 @@ fn nobody_outside_or_on_another_bridge_is_taken_for_a_neighbour() {
     nobody_is_taken_for_a_neighbour::<V6>("[fd00:17::2]", "[fd00:17::3]", "[fd00:17::1]");
 }
 
+/// Whoever they say that they are: an address of their own, or of the link as for unicast solicitations.
+fn neighbours_are_where_they_come_from<F: TestFamily>(container: &str, nobodys: &[&str]) {
+    for world in hosts::<F>() {
+        for address in nobodys {
+            for own in [World::BRIDGE, World::PORT] {
+                let verdict = comes_in(&world, own, address, container);
+                assert_eq!(verdict, Verdict::Pass, "{address} by {own}");
+            }
+            for elsewhere in [World::UPLINK, World::OTHER_BRIDGE] {
+                let verdict = comes_in(&world, elsewhere, address, container);
+                assert_eq!(verdict, DIRECT, "{address} by {elsewhere}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_is_on_the_bridge_is_a_neighbour_whatever_its_address() {
+    neighbours_are_where_they_come_from::<V4>("172.17.0.2", &["198.51.100.7"]);
+    let nobodys = ["[2001:db8::7]", "[fe80::7]"];
+    neighbours_are_where_they_come_from::<V6>("[fd00:17::2]", &nobodys);
+}
+
 /// Where packets come in the host has not translated any yet.
 fn nobody_is_taken_for_the_host<F: TestFamily>(container: &str, neighbour: &str, gateway: &str) {
     for world in hosts::<F>() {

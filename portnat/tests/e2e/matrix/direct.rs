@@ -1,12 +1,13 @@
 //! From container to container by their own addresses, on one bridge: none of our business.
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 
 use portnat::flows::FlowList;
-use portnat::lab::{Lab, probe};
+use portnat::lab::{Lab, Namespace, probe};
 
 use crate::daemon::Daemon;
-use crate::support::{at, counter, payload};
+use crate::support::{at, counter, eventually, net, payload};
 
 use super::scene::{PORTS, Scene, Side};
 
@@ -16,6 +17,49 @@ const SOURCES: [u16; 2] = [20_000, 20_001];
 
 pub(super) fn is_untouched(scene: &Scene, side: &Side) {
     ask(scene, side, SOURCES[0]);
+}
+
+/// From whatever address, and also where they ask whether the other is still there, by link-local addresses.
+pub(super) fn neighbours_are_no_outsiders(scene: &Scene, side: &Side) {
+    let neighbour = &scene.neighbour.namespace;
+    let dropped = scene.dropped();
+    let other = match side.target {
+        IpAddr::V4(_) => net("203.0.113.5/24"),
+        IpAddr::V6(_) => net("2001:db8:77::5/64"),
+    };
+    let links = neighbour.links();
+    links.add_address("eth0", other).expect("an address");
+    let network = other.trunc().to_string();
+    ip(
+        &scene.target.namespace,
+        &["route", "add", &network, "dev", "eth0"],
+    );
+    let source = at(other.addr(), 0);
+    let answer = probe::udp_echo_from(neighbour, source, side.dns.address(), b"neighbour");
+    assert_eq!(answer.expect("an answer"), b"neighbour");
+    assert_eq!(side.dns.news(), [other.addr()]);
+    links.delete_address("eth0", other).expect("it was there");
+
+    // As the kernel does after half a minute.
+    let target = side.target.to_string();
+    let state = ["dev", "eth0", "nud", "probe"];
+    ip(
+        neighbour,
+        &[&["neigh", "change", &target], &state[..]].concat(),
+    );
+    let show = ["neigh", "show", &target, "dev", "eth0"];
+    eventually("it is still there", || match ip(neighbour, &show) {
+        now if now.contains("REACHABLE") => Ok(()),
+        now => Err(now),
+    });
+    assert_eq!(scene.dropped(), dropped);
+}
+
+fn ip(namespace: &Namespace, arguments: &[&str]) -> String {
+    let done = namespace.command("ip").args(arguments).output();
+    let done = done.expect("ip is installed");
+    assert!(done.status.success(), "{arguments:?}: {done:?}");
+    String::from_utf8(done.stdout).expect("text")
 }
 
 /// A bridge on which somebody listens is promiscuous, and sees what is not for it too.

@@ -89,6 +89,7 @@ fn scenario(bridge_nf: bool, firewall: Option<&str>, attach: &str) {
         hairpin::published_ports_answer(&scene, side);
         hairpin::errors_come_back(&scene, side);
         direct::is_untouched(&scene, side);
+        direct::neighbours_are_no_outsiders(&scene, side);
         direct::is_untouched_while_somebody_listens(&scene, side);
         local::published_ports_answer(&scene, side);
         if tells_mtu {
