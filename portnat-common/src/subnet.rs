@@ -28,7 +28,10 @@ pub const ALONE: u32 = 1 << 3;
 pub const BYPASSES: u32 = 1 << 4;
 /// [`Subnet::flags`]: containers of other bridges do not reach its containers by their own addresses, though
 /// others may (mode `nat-unprotected`).
-pub const APART: u32 = 1 << 5;
+pub const ISOLATED: u32 = 1 << 5;
+/// [`Subnet::flags`]: its own containers do not reach each other directly either. The bridge keeps its ports
+/// apart; this keeps the host from forwarding between them.
+pub const APART: u32 = 1 << 6;
 
 /// Where in [`Subnet::flags`] the number of the address begins as which it is masqueraded; 0 there is
 /// the address of the interface that a packet goes out by.
@@ -110,7 +113,14 @@ impl Subnet {
     #[inline(always)]
     #[must_use]
     pub const fn is_isolated(&self) -> bool {
-        self.flags & (CLOSED | APART) != 0
+        self.flags & (CLOSED | ISOLATED) != 0
+    }
+
+    /// Whether its containers do not reach each other directly.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_apart(&self) -> bool {
+        self.flags & APART != 0
     }
 }
 

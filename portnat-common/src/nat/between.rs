@@ -91,7 +91,7 @@ pub(super) fn leave<F: Family, T: Tables<F>>(
         };
     };
     // The host's own address may be translated by its netfilter yet.
-    if !are_two(from, to) || was_seen::<F, T>(tables, from) || tables.is_local(&network.dst) {
+    if !are_strangers(from, to) || was_seen::<F, T>(tables, from) || tables.is_local(&network.dst) {
         return Left::Passes;
     }
     tables.number(tables.numbered() | BETWEEN_BRIDGES);
@@ -124,7 +124,7 @@ fn is_forged<F: Family, T: Tables<F>>(
 #[inline(always)]
 fn is_among_neighbours<F: Family, T: Tables<F>>(tables: &T, to: &Subnet) -> bool {
     let here = tables.interface();
-    to.bridge == here || !tables.is_gate(here)
+    !to.is_apart() && (to.bridge == here || !tables.is_gate(here))
 }
 
 /// Whether a packet of this subnet has been seen before it came here: at the bridge's port, as the
@@ -168,6 +168,19 @@ const fn are_two(from: &Subnet, to: &Subnet) -> bool {
     from.bridge != to.bridge && from.bridge != 0 && to.bridge != 0
 }
 
+/// Whether containers of two subnets reach each other by the host, if they do: behind two bridges, or behind
+/// one whose ports are apart.
+#[inline(always)]
+const fn are_strangers(from: &Subnet, to: &Subnet) -> bool {
+    are_two(from, to) || are_apart(from, to)
+}
+
+/// Whether two subnets are behind one bridge whose ports are kept apart.
+#[inline(always)]
+const fn are_apart(from: &Subnet, to: &Subnet) -> bool {
+    to.is_apart() && from.bridge == to.bridge
+}
+
 /// Whether everybody may ask a routed container for this: a port of its own that is published, ICMP, and
 /// fragments, which are nothing without their first.
 #[inline(always)]
@@ -199,8 +212,8 @@ pub(super) fn is_published_target<F: Family, T: Tables<F>>(
     tables.published_back(&key).is_some()
 }
 
-/// Whether a packet that goes out by a bridge has come in asking for a container of another bridge by
-/// its own address.
+/// Whether a packet that goes out by a bridge has come in asking for a container by its own address, of
+/// another bridge or of one whose ports are apart.
 #[inline(always)]
 pub(super) fn is_between<F: Family, T: Tables<F>>(tables: &T) -> bool {
     tables.numbered() & BETWEEN_BRIDGES != 0
@@ -228,7 +241,10 @@ pub(super) fn between<F: Family, T: Tables<F>>(
     };
     // What the host's own netfilter has translated comes from elsewhere by now.
     if !are_two(from, to) {
-        return Between::Pass;
+        return match are_apart(from, to) {
+            true => Between::Drop,
+            false => Between::Pass,
+        };
     }
     let may = if network.fragment == Fragment::Later {
         // Of an answer's datagram the first has passed, if it is one.

@@ -1,7 +1,7 @@
 //! Who reaches containers by their own addresses, by the modes of their networks.
 
 use portnat_common::nat::{self, Hook, Sight};
-use portnat_common::subnet::{APART, CLOSED, MASQUERADED, ROUTED};
+use portnat_common::subnet::{self, APART, CLOSED, MASQUERADED, ROUTED};
 use portnat_common::wire::{protocol, tcp};
 use portnat_common::{Bytes, DropReason, Table, V4, Verdict};
 
@@ -13,7 +13,7 @@ use crate::support::packet::{Packet, packet};
 use crate::support::world::World;
 
 const NAT: u32 = MASQUERADED | CLOSED;
-const UNPROTECTED: u32 = MASQUERADED | APART;
+const UNPROTECTED: u32 = MASQUERADED | subnet::ISOLATED;
 /// Not masqueraded, and nobody has said anything of it.
 const OPEN: u32 = 0;
 
@@ -268,6 +268,40 @@ fn an_unprotected_network_is_reached_from_outside_and_from_no_other_bridge() {
             assert_eq!(ingress(&world, &there), (Verdict::Pass, there.frame()));
         }
     }
+}
+
+/// The bridge itself passes nothing from one of its ports to another; this came to the host, to be forwarded.
+#[test]
+fn containers_of_a_network_that_are_kept_apart_do_not_reach_each_other_by_the_host() {
+    let world = world(NAT | APART, NAT);
+    let neighbour = "172.17.0.3:40000";
+    for direct in [
+        packet(Tcp(SYN), neighbour, TARGET),
+        packet(Udp, neighbour, TARGET),
+        packet(EchoRequest, "172.17.0.3:7", "172.17.0.2:0"),
+        packet(Protocol(47), neighbour, TARGET),
+        packet(Udp, "172.17.0.1:9", TARGET),
+    ] {
+        assert_eq!(crosses(&world, &direct), ISOLATED, "{direct:?}");
+    }
+    // Nor from whatever address: the bridge is where that is judged.
+    let at = |interface, packet: &Packet| {
+        world.interface.set(interface);
+        let done = ingress(&world, packet).0;
+        world.interface.set(World::UPLINK);
+        done
+    };
+    for interface in [World::PORT, World::BRIDGE] {
+        let forged = at(interface, &packet(Udp, CLIENT, TARGET));
+        assert_eq!(forged, Verdict::Drop(DropReason::DirectAccess));
+    }
+    // By a published port they do, and talk with the host.
+    let translated = packet(Udp, neighbour, TARGET);
+    world.interface.set(World::PORT);
+    becomes(ingress(&world, &packet(Udp, neighbour, HOST)), &translated);
+    assert_eq!(at(World::BRIDGE, &translated), Verdict::Pass);
+    let gateway = packet(Udp, neighbour, "172.17.0.1:53");
+    assert_eq!(at(World::PORT, &gateway), Verdict::Pass);
 }
 
 #[test]

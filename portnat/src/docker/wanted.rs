@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use portnat_common::subnet::{APART, BYPASSES, CLOSED, MASQUERADED, ROUTED};
+use portnat_common::subnet::{BYPASSES, CLOSED, ISOLATED, MASQUERADED, ROUTED};
 
 use super::labels::Labels;
 use super::observed::{Container, Endpoint, Network, Observed, Port};
@@ -266,8 +266,8 @@ fn flags(network: &Network, v6: bool) -> u32 {
     match option(mode) {
         Some("routed") => ROUTED,
         Some("isolated") => CLOSED,
-        Some("nat-unprotected") if masqueraded => APART | MASQUERADED,
-        Some("nat-unprotected") => APART,
+        Some("nat-unprotected") if masqueraded => ISOLATED | MASQUERADED,
+        Some("nat-unprotected") => ISOLATED,
         _ if masqueraded => CLOSED | MASQUERADED,
         // It asks as itself.
         _ => CLOSED | BYPASSES,

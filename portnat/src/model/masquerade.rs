@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use portnat_common::Subnet;
-use portnat_common::subnet::{ALONE, BYPASSES, CLOSED, masqueraded_as};
+use portnat_common::subnet::{ALONE, APART, BYPASSES, CLOSED, masqueraded_as};
 
 use super::{Desired, Intent, NetworkMode};
 use crate::net::{Link, LinkKind, NetError, Snapshot};
@@ -187,16 +187,18 @@ impl Intent {
             let link = bridges.iter().find(|link| link.name == managed.bridge);
             behind.extend(link.map(|link| (*net, link.index)));
         }
-        let alone = |bridge: u32| {
+        // Whatever its mode.
+        let besides = |bridge: u32| {
             let link = bridges.iter().find(|link| link.index == bridge);
-            match link.is_some_and(|link| link.kind != LinkKind::Bridge) {
-                true => ALONE,
-                false => 0,
+            match link {
+                Some(link) if link.kind != LinkKind::Bridge => ALONE,
+                Some(link) if self.managed.apart.contains(&link.name) => APART,
+                _ => 0,
             }
         };
         let subnet = |net: &IpNet, bridge| Subnet {
             bridge,
-            flags: mode(bridge).unwrap_or_else(|| default(net, bridge)) | alone(bridge),
+            flags: mode(bridge).unwrap_or_else(|| default(net, bridge)) | besides(bridge),
         };
         let mut subnets: BTreeMap<_, _> = behind
             .iter()
@@ -211,7 +213,7 @@ impl Intent {
             let bridge = bridge.map_or(0, |(_, index)| *index);
             let flags = |bridge| {
                 let mode = mode(bridge).unwrap_or(NetworkMode::Nat.flags());
-                mode | alone(bridge) | one.flags()
+                mode | besides(bridge) | one.flags()
             };
             let subnet = Subnet {
                 bridge,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use portnat_common::subnet::{APART, CLOSED, MASQUERADED, ROUTED};
+use portnat_common::subnet::{CLOSED, ISOLATED, MASQUERADED, ROUTED};
 use serde::{Deserialize, Serialize};
 
 /// A bridge's mode, in Docker's words.
@@ -40,7 +40,7 @@ impl NetworkMode {
     pub const fn flags(self) -> u32 {
         match self {
             Self::Nat => MASQUERADED | CLOSED,
-            Self::NatUnprotected => MASQUERADED | APART,
+            Self::NatUnprotected => MASQUERADED | ISOLATED,
             Self::Routed => ROUTED,
         }
     }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use portnat_common::subnet::{CLOSED, ROUTED};
+use portnat_common::subnet::{APART, CLOSED, ROUTED};
 
 use super::*;
 use crate::net::LinkKind;
@@ -285,4 +285,8 @@ fn networks_of_somebody_else_are_as_he_says() {
     let unprotected = subnet(4, NetworkMode::NatUnprotected.flags());
     assert_eq!(subnets["172.18.0.0/16"], unprotected);
     assert_eq!(subnets["fd00:18::/64"], unprotected);
+    // Kept apart they are in any mode.
+    intent.managed.apart.insert("br-1".to_owned());
+    let apart = subnet(4, NetworkMode::NatUnprotected.flags() | APART);
+    assert_eq!(flags(&intent)["172.18.0.0/16"], apart);
 }

@@ -237,9 +237,9 @@ fn networks_are_what_their_options_say() {
         ("gateway_mode_ipv6", "nat-unprotected"),
     ];
     assert_eq!(flags_of(&modes, false, false), ROUTED);
-    assert_eq!(flags_of(&modes, false, true), MASQUERADED | APART);
+    assert_eq!(flags_of(&modes, false, true), MASQUERADED | ISOLATED);
     let as_itself = [modes[1], ("enable_ip_masquerade", "false")];
-    assert_eq!(flags_of(&as_itself, false, true), APART);
+    assert_eq!(flags_of(&as_itself, false, true), ISOLATED);
     assert_eq!(
         flags_of(&[("gateway_mode_ipv4", "isolated")], false, false),
         CLOSED

@@ -5,9 +5,10 @@ use std::io::ErrorKind;
 use portnat::lab::Lab;
 
 use super::ground::{Dockerd, WITHOUT_RULES, Which};
+use super::internal::{hello, is_silent};
 use super::serving::{answers, echo, lab, refused};
 use crate::daemon::Daemon;
-use crate::support::{at, eventually, net, tcp_server};
+use crate::support::{at, eventually, net, tcp_server, udp_server};
 
 /// A further address of the host.
 const SECOND: [u8; 4] = [192, 0, 2, 3];
@@ -122,6 +123,16 @@ fn containers_of_one_network_can_be_kept_apart() {
         Err(_) => Ok(()),
         Ok(()) => Err("they are not"),
     });
+    // Nor by the host, which would forward from one to the other.
+    let gateway = "{{.NetworkSettings.Networks.apart.Gateway}}";
+    let gateway = docker.docker(&["inspect", "-f", gateway, "other"]);
+    let by_host = [&address.to_string(), "via", gateway.trim()];
+    let route = [&["route", "add"], &by_host[..]].concat();
+    let status = other.command("ip").args(route).status();
+    assert!(status.expect("ip is installed").success());
+    let dns = udp_server(&web, address, 53);
+    is_silent(hello(&other, None, dns.address()), "they are not");
+    assert_eq!(dns.peers(), [], "one hears the other");
     // By what is published they reach each other, as by Docker's proxy.
     answers(&other, at(Lab::HOST, 8080));
     answers(&lab.client, at(Lab::HOST, 8080));
