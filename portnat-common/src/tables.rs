@@ -11,6 +11,14 @@ use crate::settings::{Settings, Ticks};
 use crate::subnet::Subnet;
 use crate::tuple::Tuple;
 
+/// By which kind of interface packets come to the host's stack.
+pub mod gate {
+    /// An uplink: they are outsiders'.
+    pub const UPLINK: u32 = 1;
+    /// A bridge, or what stands in for one: they are containers'.
+    pub const BRIDGE: u32 = 2;
+}
+
 /// Why an entry was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -207,7 +215,13 @@ pub trait Tables<F: Family>: Fragments + Admissions<F> {
 
     /// Whether packets come to the host's stack by the interface with this index and leave it there: whether
     /// it is an uplink or a bridge, and no bridge's port.
-    fn is_gate(&self, interface: u32) -> bool;
+    #[inline(always)]
+    fn is_gate(&self, interface: u32) -> bool {
+        self.gate(interface).is_some()
+    }
+
+    /// What kind of such an interface it is: [`gate::UPLINK`] or [`gate::BRIDGE`].
+    fn gate(&self, interface: u32) -> Option<u32>;
 
     /// The address that masqueraded packets take at the interface with this index; or that one which a
     /// subnet names ([`Subnet::named_address`]).

@@ -364,9 +364,9 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn is_gate(&self, interface: u32) -> bool {
+            fn gate(&self, interface: u32) -> Option<u32> {
                 // SAFETY: as for `published`.
-                unsafe { GATES.get(interface) }.is_some()
+                unsafe { GATES.get(interface) }.copied()
             }
 
             #[inline(always)]

@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::family::{Family, Fragment, Network};
 use crate::published::PublishedKey;
 use crate::subnet::Subnet;
-use crate::tables::Tables;
+use crate::tables::{Tables, gate};
 use crate::verdict::{DropReason, Verdict};
 use crate::way::BETWEEN_BRIDGES;
 
@@ -26,7 +26,7 @@ pub(super) enum Left {
     /// one.
     Begins,
     /// It is dropped, unless it belongs to such a flow, as answers from a prefix that is not masqueraded
-    /// to do.
+    /// to do, and what began while its network let everybody in.
     Answers,
     /// It is dropped.
     Refused,
@@ -70,7 +70,12 @@ pub(super) fn leave<F: Family, T: Tables<F>>(
         from = None;
     }
     let Some(from) = from else {
-        return if !to.is_guarded() || tables.is_local(&network.dst) {
+        let may = if to.is_isolated() && !to.is_closed() {
+            is_outside::<F, T>(tables)
+        } else {
+            !to.is_guarded()
+        };
+        return if may || tables.is_local(&network.dst) {
             if lets_in(to) {
                 Left::Begins
             } else {
@@ -79,7 +84,7 @@ pub(super) fn leave<F: Family, T: Tables<F>>(
         } else if claimed.is_none() && is_among_neighbours::<F, T>(tables, to) {
             Left::Passes
         } else if !to.is_routed() {
-            if to.bypasses() {
+            if to.bypasses() || is_outside::<F, T>(tables) {
                 Left::Answers
             } else {
                 Left::Refused
@@ -153,7 +158,16 @@ pub(super) fn is_unprotected<F: Family, T: Tables<F>>(
     src: &F::Address,
     dst: &F::Address,
 ) -> bool {
-    tables.subnet(dst).is_some_and(lets_in) && tables.subnet(src).is_none() && !tables.is_local(dst)
+    tables.subnet(dst).is_some_and(lets_in)
+        && tables.subnet(src).is_none()
+        && !tables.is_local(dst)
+        && is_outside::<F, T>(tables)
+}
+
+/// Whether a packet comes in by an uplink: what comes by a bridge is a container's, whatever its source.
+#[inline(always)]
+fn is_outside<F: Family, T: Tables<F>>(tables: &T) -> bool {
+    tables.gate(tables.interface()) == Some(gate::UPLINK)
 }
 
 /// Whether every outsider reaches a subnet's containers, as whom they do not speak.

@@ -241,8 +241,31 @@ fn an_unprotected_network_is_reached_from_outside_and_from_no_other_bridge() {
         }
         assert!(world.records().is_empty());
     }
+    // Nor in another's name, and not either by a port that is published elsewhere.
+    for (source, target) in [
+        (CLIENT, TARGET),
+        (CLIENT, "172.17.0.2:8080"),
+        ("172.17.0.3:40000", TARGET),
+    ] {
+        for carries in [Tcp(SYN), Udp, EchoRequest] {
+            let forged = packet(carries, source, target);
+            for (interface, expected) in [
+                (World::OTHER_BRIDGE, Verdict::Drop(DropReason::DirectAccess)),
+                // Where neighbours are.
+                (World::BRIDGE, Verdict::Pass),
+                // The bridge sees it too.
+                (World::PORT, Verdict::Pass),
+            ] {
+                let world = self::world(UNPROTECTED, NAT);
+                world.interface.set(interface);
+                let verdict = ingress(&world, &forged).0;
+                assert_eq!(verdict, expected, "{interface} {forged:?}");
+                assert!(world.records().is_empty(), "{interface} {forged:?}");
+            }
+        }
+    }
     for other in [NAT, UNPROTECTED] {
-        let world = world(UNPROTECTED, other);
+        let world = self::world(UNPROTECTED, other);
         let [one, two] = [first(Udp).fragment(0, true), first(Udp).fragment(9, false)];
         assert_eq!(crosses(&world, &one), ISOLATED);
         let two = crosses(&world, &two);
@@ -250,7 +273,7 @@ fn an_unprotected_network_is_reached_from_outside_and_from_no_other_bridge() {
     }
     // Whom it may ask itself answers.
     for asked in [OPEN, ROUTED] {
-        let world = world(asked, UNPROTECTED);
+        let world = self::world(asked, UNPROTECTED);
         let (there, back) = (first(Udp), packet(Udp, TARGET, STRANGER));
         assert_eq!(crosses(&world, &back), ISOLATED, "before it is asked");
         for _ in 0..2 {
@@ -258,7 +281,7 @@ fn an_unprotected_network_is_reached_from_outside_and_from_no_other_bridge() {
             assert_eq!(crosses(&world, &back), Verdict::Pass, "{asked}");
         }
     }
-    let world = world(UNPROTECTED, NAT);
+    let world = self::world(UNPROTECTED, NAT);
     for (there, back) in [(Tcp(SYN), Tcp(SYN_ACK)), (Udp, Udp), (Tcp(ACK), Tcp(ACK))] {
         for target in ["172.17.0.2:22", TARGET] {
             let (there, back) = (packet(there, CLIENT, target), packet(back, target, CLIENT));
@@ -266,6 +289,27 @@ fn an_unprotected_network_is_reached_from_outside_and_from_no_other_bridge() {
             // As whom it was asked, and not as the host.
             assert_eq!(egress(&world, &back), (Verdict::Pass, back.frame()));
             assert_eq!(ingress(&world, &there), (Verdict::Pass, there.frame()));
+        }
+    }
+}
+
+/// What becomes of a flow is decided where it begins.
+#[test]
+fn what_outsiders_have_begun_goes_on_when_a_network_closes() {
+    for carries in [Tcp(SYN), Udp] {
+        let mut world = world(UNPROTECTED, NAT);
+        let asks = |world: &World, port: u16| {
+            let there = packet(carries, CLIENT, &format!("172.17.0.2:{port}"));
+            ingress(world, &there).0
+        };
+        for port in [80, 8080, 5000] {
+            assert_eq!(asks(&world, port), Verdict::Pass, "{port}");
+        }
+        world = world.with_mode(0, NAT);
+        for port in [80, 8080, 5000] {
+            assert_eq!(asks(&world, port), Verdict::Pass, "{port}");
+            let new = Verdict::Drop(DropReason::DirectAccess);
+            assert_eq!(asks(&world, port + 1), new, "{port}");
         }
     }
 }

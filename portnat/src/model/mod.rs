@@ -22,6 +22,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use portnat_common::address::role;
+use portnat_common::tables::gate;
 use portnat_common::{Ip4, Ip6, Subnet};
 
 use crate::net::{Link, LinkKind, LinkLayer, NetError, Snapshot};
@@ -110,7 +111,7 @@ pub struct Desired {
     pub v6: Tables<Ip6>,
     /// By the ids of published ports, how many connections each source may open.
     pub limits: BTreeMap<u32, RateLimit>,
-    /// The indices of uplinks and bridges, each with a 1 for the datapath.
+    /// The indices of uplinks and bridges, each with which of them it is ([`gate`]).
     pub gates: BTreeMap<u32, u32>,
     /// By interface index, where programs are attached.
     pub interfaces: BTreeMap<u32, Interface>,
@@ -262,7 +263,11 @@ impl Intent {
         let through = || uplinks.iter().chain(&bridges).copied();
         let mut desired = Desired {
             forwarding: through().map(|link| link.name.clone()).collect(),
-            gates: through().map(|link| (link.index, 1)).collect(),
+            gates: uplinks
+                .iter()
+                .map(|link| (link.index, gate::UPLINK))
+                .chain(bridges.iter().map(|link| (link.index, gate::BRIDGE)))
+                .collect(),
             interfaces: ports
                 .map(attach(Role::Port))
                 .chain(bridges.iter().copied().map(attach(Role::Bridge)))

@@ -9,7 +9,7 @@ use portnat::lab::{Lab, Namespace, Server, probe};
 
 use crate::daemon::Daemon;
 use crate::firewall::{self, FIREWALL, OTHER_BRIDGE};
-use crate::support::{ANSWER, assert_dropped, at, payload, tcp_server, udp_server};
+use crate::support::{ANSWER, assert_dropped, at, net, payload, tcp_server, udp_server};
 
 /// How long nothing is heard where nothing is expected: less than the second after which a SYN is sent
 /// again.
@@ -199,7 +199,7 @@ fn they_are_where_bridged_packets_meet_a_firewall() {
 #[test]
 fn an_unprotected_network_is_reached_by_every_outsider_and_no_other_bridge() {
     let lab = lab();
-    let _servers = servers(&lab);
+    let servers = servers(&lab);
     let daemon = run(&lab, &["--network", "docker0=nat-unprotected"]);
     let [own, other] = [0, 1].map(|number| &lab.containers[number].namespace);
     for [host, target, stranger, client] in families(&lab) {
@@ -214,8 +214,24 @@ fn an_unprotected_network_is_reached_by_every_outsider_and_no_other_bridge() {
         probe::tcp_echo(own, server.address(), b"who?").expect("an answer");
         assert_eq!(server.peers()[0].ip(), host);
         much_is_echoed(&lab.client, target);
+        // Nor does who says that he is somebody outside.
+        let forged = match target {
+            IpAddr::V4(_) => net("203.0.113.9/32"),
+            IpAddr::V6(_) => net("2001:db8:77::9/128"),
+        };
+        let added = other.links().add_address("eth0", forged);
+        added.expect("an address");
+        let says = probe::udp_connect(other, Some(at(forged.addr(), 0)), at(target, 54));
+        let says = says.expect("a socket");
+        says.set_read_timeout(Some(SILENCE)).expect("set");
+        says.send(b"evil").expect("sent");
+        says.recv(&mut [0; 8]).expect_err("nothing comes of it");
+        let mut seen = servers.iter().flat_map(Server::peers);
+        assert!(seen.all(|peer| peer.ip() != forged.addr()), "{forged}");
     }
-    assert_dropped(&daemon.stop(), 20, "isolated", &[own, other]);
+    let table = daemon.stop();
+    assert_dropped(&table, 20, "isolated", &[own, other]);
+    assert_dropped(&table, 2, "direct-access", &[]);
 }
 
 #[test]

@@ -216,8 +216,8 @@ impl Tables<V4> for Racing<'_> {
         self.world().interface()
     }
 
-    fn is_gate(&self, interface: u32) -> bool {
-        self.world().is_gate(interface)
+    fn gate(&self, interface: u32) -> Option<u32> {
+        self.world().gate(interface)
     }
 
     fn egress_address(&self, interface: u32) -> Option<Ip4> {

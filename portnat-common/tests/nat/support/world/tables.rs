@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use portnat_common::ports::bitmap_position;
+use portnat_common::tables::gate;
 use portnat_common::wire::protocol;
 use portnat_common::{
     Endpoint, Flow, FlowRecord, Ip4, MappingKey, Owner, OwnerRecord, Published, PublishedKey,
@@ -229,11 +230,12 @@ impl<F: TestFamily> Tables<F> for Hosts<F> {
         self.interface.get()
     }
 
-    fn is_gate(&self, interface: u32) -> bool {
-        matches!(
-            interface,
-            World::UPLINK | World::BRIDGE | World::OTHER_BRIDGE
-        )
+    fn gate(&self, interface: u32) -> Option<u32> {
+        match interface {
+            World::UPLINK => Some(gate::UPLINK),
+            World::BRIDGE | World::OTHER_BRIDGE => Some(gate::BRIDGE),
+            _ => None,
+        }
     }
 
     fn egress_address(&self, interface: u32) -> Option<F::Address> {
