@@ -71,6 +71,8 @@ impl Daemon {
             };
             complaints.extend(enable().err().map(|error| error.to_string()));
         }
+        let let_go = self.sysctls.forward_only(&desired.forwarding);
+        complaints.extend(let_go.err().map(|error| error.to_string()));
         if let Some(loopback) = &desired.loopback {
             let set = self.sysctls.accept_own_answers(loopback);
             complaints.extend(set.err().map(|error| error.to_string()));

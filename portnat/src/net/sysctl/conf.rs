@@ -70,6 +70,14 @@ impl Conf {
         }
     }
 
+    /// Whether it makes a link forward, in one of the families, and nothing else.
+    pub(super) fn is_forwarding(&self) -> bool {
+        matches!(
+            (&*self.family, &*self.name),
+            ("ipv4", "forwarding") | ("ipv6", "force_forwarding")
+        )
+    }
+
     /// Whether each part is a file name, or as good as none.
     pub(super) fn is_plain(&self) -> bool {
         let is_plain = |part: &str| !matches!(part, "." | "..") && !part.contains(['/', '\0']);

@@ -13,7 +13,7 @@ mod reserved_ports;
 mod tests;
 mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -233,8 +233,34 @@ impl Sysctls {
     ///
     /// The first [`NetError::WriteSysctl`], after all the others were tried; none is tried again.
     pub fn restore(&mut self) -> Result<(), NetError> {
+        let result = self.put_back(|_| true);
+        self.host_wide.clear();
+        result
+    }
+
+    /// Puts back what made other links forward than these: who is not looked after any more should not
+    /// lead anybody in. Where links cannot forward IPv6 one by one, that stays until the end.
+    ///
+    /// # Errors
+    /// Those of [`Sysctls::restore`].
+    pub fn forward_only(&mut self, links: &BTreeSet<String>) -> Result<(), NetError> {
+        if self.stay {
+            return Ok(());
+        }
+        self.put_back(|conf| {
+            let of = conf.interface().filter(|_| conf.is_forwarding());
+            of.is_some_and(|link| !links.contains(link))
+        })
+    }
+
+    fn put_back(&mut self, is_meant: impl Fn(&Conf) -> bool) -> Result<(), NetError> {
+        let meant = |changed: &mut Changed| is_meant(&changed.conf);
+        let mut meant: Vec<_> = self.changed.extract_if(.., meant).collect();
+        if meant.is_empty() {
+            return Ok(());
+        }
         let mut result = Ok(());
-        while let Some(changed) = self.changed.pop() {
+        while let Some(changed) = meant.pop() {
             let key = changed.conf.key();
             match self.undo(&changed) {
                 Ok(()) => {}
@@ -254,7 +280,6 @@ impl Sysctls {
                 }
             }
         }
-        self.host_wide.clear();
         result.and(self.write_down())
     }
 

@@ -119,6 +119,22 @@ fn a_value_set_by_somebody_else_since_is_left_and_set_again_is_theirs() {
 }
 
 #[test]
+fn a_link_that_is_let_go_forwards_no_more_and_others_do() {
+    let tree = Tree::v4("let-go", &[("eth0", "0"), ("br0", "0"), ("br1", "1")]);
+    let mut sysctls = tree.sysctls();
+    for link in ["eth0", "br0", "br1"] {
+        sysctls.enable_forwarding(link).expect("settable");
+    }
+    let eth0 = BTreeSet::from(["eth0".to_owned()]);
+    sysctls.forward_only(&eth0).expect("restorable");
+    let now = ["eth0", "br0", "br1"].map(|link| tree.value(&forwarding(link)));
+    assert_eq!(now, ["1", "0", "1"], "what it did before it does again");
+    assert_eq!(keys(&sysctls), ["net.ipv4.conf.eth0.forwarding"]);
+    sysctls.restore().expect("restorable");
+    assert_eq!(tree.value(&forwarding("eth0")), "0");
+}
+
+#[test]
 fn what_links_that_are_gone_had_is_forgotten() {
     let tree = Tree::new(
         "forget",
