@@ -50,6 +50,7 @@ use crate::service::Service;
 use crate::spec::Wish;
 use admissions::Admissions;
 use adopt::Adoption;
+pub use adopt::must_be_alone;
 use called::Called;
 use commands::{Commands, Left};
 use docker::Docker;

@@ -20,7 +20,7 @@ use super::privileges::{check, mask};
 use super::publishing::Publishing;
 use crate::config::{ConfigError, ConfigFile, MAX_FLOWS, MAX_HALF_OPEN};
 use crate::control::SocketArg;
-use crate::daemon::{Config, Daemon, Reread};
+use crate::daemon::{Config, Daemon, Reread, must_be_alone};
 use crate::datapath::{AttachMode, LoadOptions, Pins, UdpMapping, XdpMode};
 use crate::model::{FastPath, Intent, Interfaces, Mark, Masquerade, Network, Timeout};
 use crate::net::namespace_name;
@@ -257,6 +257,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     // What takes more than the daemon keeps.
     raise_limits();
+    must_be_alone(&args.pins.pin_dir)?;
     if args.persist {
         Pins::new(&args.pins.pin_dir, &namespace_name()?).require_file_system()?;
     }

@@ -1,16 +1,21 @@
 //! What a portnat before this one has left goes on: its ports keep their numbers and ids.
 
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::Duration;
 
+use anyhow::bail;
+use nix::net::if_::if_nameindex;
 use portnat_common::Settings;
 use tracing::{info, warn};
 
 use super::docker::Docker;
 use super::{Config, Daemon};
-use crate::datapath::{Adopted, Datapath, DatapathError, Keep, LeftPort, LoadOptions, Pins};
+use crate::datapath::{
+    Adopted, Datapath, DatapathError, Hook, Keep, LeftPort, LoadOptions, Pins, is_ours, programs_at,
+};
 use crate::model::{Ledger, PublishedPort};
-use crate::net::{NetError, Sysctls, namespace_name};
+use crate::net::{NetError, Singleton, Sysctls, namespace_name};
 use crate::spec::Protocol;
 
 /// What is left of a portnat before this one.
@@ -108,6 +113,48 @@ pub(super) fn say(adopted: Option<Adopted>, ports: usize, took: Duration) {
             took.as_millis()
         );
     }
+}
+
+/// That no portnat runs here, and none has left its programs to work on, but where this one looks. To be
+/// asked before privileges are given up: names of programs are not told to everybody.
+///
+/// # Errors
+/// One does, or has.
+pub fn must_be_alone(pin_dir: &Path) -> anyhow::Result<()> {
+    let _singleton = Singleton::acquire()?;
+    if Pins::new(pin_dir, &namespace_name()?).are_there() {
+        return Ok(());
+    }
+    // Those of who has just ended may be there for a moment.
+    for _ in 0..20 {
+        if attached_elsewhere().is_none() {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(100));
+    }
+    attached_elsewhere().map_or(Ok(()), |interface| bail!(elsewhere(&interface, pin_dir)))
+}
+
+/// An interface that has our programs by TCX, whose links somebody holds. On a kernel without TCX, none.
+pub(super) fn attached_elsewhere() -> Option<String> {
+    let names = if_nameindex().ok()?;
+    let mut names = names
+        .iter()
+        .map(|it| it.name().to_string_lossy().into_owned());
+    names.find(|name| {
+        let at = |hook: &Hook| programs_at(name, *hook).ok().flatten().unwrap_or_default();
+        let mut programs = Hook::ALL.iter().flat_map(at);
+        programs.any(|program| is_ours(&program))
+    })
+}
+
+/// What is said of such programs.
+pub(super) fn elsewhere(interface: &str, pin_dir: &Path) -> String {
+    format!(
+        "portnat's programs are attached to {interface}, and nothing is pinned in {}: give the --pin-dir that \
+         they were started with",
+        pin_dir.display()
+    )
 }
 
 impl Daemon {

@@ -4,11 +4,10 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use nix::net::if_::if_nameindex;
 
-use super::adopt::{record_path, written_beside};
-use super::{commands, docker, ports};
-use crate::datapath::{Hook, Leftovers, Pins, is_ours, programs_at};
+use super::adopt::{attached_elsewhere, record_path, written_beside};
+use super::{adopt, commands, docker, ports};
+use crate::datapath::{Leftovers, Pins};
 use crate::net::{Singleton, Sysctls, namespace_name, remove_clsact, restore_reserved_ports};
 use crate::written;
 
@@ -59,11 +58,7 @@ pub async fn clean_up(pin_dir: &Path, socket: &Path) -> anyhow::Result<Removed> 
         && tables == 0
         && let Some(interface) = attached_elsewhere()
     {
-        bail!(
-            "portnat's programs are attached to {interface}, and nothing is pinned in {}: give the \
-             --pin-dir that they were started with",
-            pin_dir.display()
-        );
+        bail!("{}", adopt::elsewhere(&interface, pin_dir));
     }
     if !qdiscs.is_empty() {
         let (connection, handle, _) =
@@ -88,19 +83,6 @@ pub async fn clean_up(pin_dir: &Path, socket: &Path) -> anyhow::Result<Removed> 
         programs,
         tables,
         sysctls: changed,
-    })
-}
-
-/// An interface that has our programs by TCX, whose links somebody holds. On a kernel without TCX, none.
-fn attached_elsewhere() -> Option<String> {
-    let names = if_nameindex().ok()?;
-    let mut names = names
-        .iter()
-        .map(|it| it.name().to_string_lossy().into_owned());
-    names.find(|name| {
-        let at = |hook: &Hook| programs_at(name, *hook).ok().flatten().unwrap_or_default();
-        let mut programs = Hook::ALL.iter().flat_map(at);
-        programs.any(|program| is_ours(&program))
     })
 }
 

@@ -61,6 +61,26 @@ fn cleanup_where_nothing_is_pinned_says_where_to_look() {
     assert!(scene.place.clean_up(&scene.lab).status.success());
 }
 
+/// Nor is another portnat let in beside it: their programs would be in each other's way, and the second would
+/// put back what the first has changed.
+#[test]
+fn a_portnat_that_looks_elsewhere_does_not_start() {
+    let (scene, elsewhere) = (Scene::new(), Place::new());
+    kill(scene.place.run(&scene.lab, &persist("tcx", &[])));
+    let before = Picture::of(&scene.lab.host);
+    let second = elsewhere.start(&scene.lab, &persist("tcx", &[]));
+    let ended = second.wait();
+    assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+    let line = ended.stderr.last().expect("why");
+    assert!(
+        line.contains("attached to") && line.contains("--pin-dir"),
+        "{line}"
+    );
+    assert_eq!(Picture::of(&scene.lab.host), before);
+    scene.assert_at_work();
+    assert!(scene.place.clean_up(&scene.lab).status.success());
+}
+
 /// Who cannot start has changed nothing, and taken nothing from who was there before.
 #[test]
 fn a_start_that_fails_leaves_what_was_there() {
