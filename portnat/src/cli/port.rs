@@ -13,8 +13,7 @@ use crate::spec::Protocol;
 
 /// Print where a target's ports are published, as `docker port` does.
 ///
-/// With PORT only the addresses and ports of the host are printed; if there are none the exit code
-/// is 1.
+/// With PORT only the addresses and ports of the host are printed. If there are none the exit code is 1.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The target's address, or the name of a container where Docker is followed.
@@ -73,6 +72,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let ports = report.ports.into_iter().map(|port| port.sides);
     let ports: Vec<_> = ports.filter(is_meant).collect();
     let ports: Vec<_> = match args.port {
+        None if ports.is_empty() => bail!("nothing is published for {target}"),
         None => ports,
         Some(wanted) => {
             let of_protocol = ports

@@ -79,6 +79,9 @@ fn a_port_comes_and_goes() {
         daemon.told(&["port", CONTAINER, "80"]),
         "0.0.0.0:8080\n0.0.0.0:8081\n[::]:8080\n[::]:8081\n"
     );
+    let ended = daemon.ask(&["port", "172.17.0.99"]);
+    let why = refused(&ended, 1);
+    assert!(why.contains("nothing is published for"), "{why}");
     let ended = daemon.ask(&["port", CONTAINER, "80/udp"]);
     assert!(refused(&ended, 1).contains("no public port '80/udp' published for 172.17.0.2"));
 

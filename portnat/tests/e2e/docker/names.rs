@@ -163,7 +163,7 @@ fn what_was_published_of_a_name_is_unpublished_by_it() {
 
     docker.docker(&["stop", "-t", "0", "web"]);
     eventually("it is known that it has stopped", || {
-        match portnat.told(&["port", "web"]) {
+        match portnat.ask(&["port", "web"]).stdout {
             ports if ports.is_empty() => Ok(()),
             ports => Err(ports),
         }
@@ -204,7 +204,8 @@ fn names_keep_their_free_ports() {
     let arguments = ["--persist", "-p", "80@web", "--docker", &socket];
     let first = place.run(&lab, &arguments);
     place.told(&["publish", "db", "-p", "80"]);
-    let ports = || names.map(|name| place.told(&["port", name]));
+    let listed = |name| place.try_told(&["port", name]).stdout;
+    let ports = || names.map(|name| String::from_utf8(listed(name)).expect("text"));
     let before = ports();
     assert_ne!(before[0], before[1]);
     let back = || {
