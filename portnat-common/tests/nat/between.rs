@@ -256,7 +256,7 @@ fn an_unprotected_network_is_reached_from_outside_and_from_no_other_bridge() {
                 // The bridge sees it too.
                 (World::PORT, Verdict::Pass),
             ] {
-                let world = self::world(UNPROTECTED, NAT);
+                let world = world(UNPROTECTED, NAT);
                 world.interface.set(interface);
                 let verdict = ingress(&world, &forged).0;
                 assert_eq!(verdict, expected, "{interface} {forged:?}");
@@ -265,7 +265,7 @@ fn an_unprotected_network_is_reached_from_outside_and_from_no_other_bridge() {
         }
     }
     for other in [NAT, UNPROTECTED] {
-        let world = self::world(UNPROTECTED, other);
+        let world = world(UNPROTECTED, other);
         let [one, two] = [first(Udp).fragment(0, true), first(Udp).fragment(9, false)];
         assert_eq!(crosses(&world, &one), ISOLATED);
         let two = crosses(&world, &two);
@@ -273,7 +273,7 @@ fn an_unprotected_network_is_reached_from_outside_and_from_no_other_bridge() {
     }
     // Whom it may ask itself answers.
     for asked in [OPEN, ROUTED] {
-        let world = self::world(asked, UNPROTECTED);
+        let world = world(asked, UNPROTECTED);
         let (there, back) = (first(Udp), packet(Udp, TARGET, STRANGER));
         assert_eq!(crosses(&world, &back), ISOLATED, "before it is asked");
         for _ in 0..2 {
@@ -281,7 +281,7 @@ fn an_unprotected_network_is_reached_from_outside_and_from_no_other_bridge() {
             assert_eq!(crosses(&world, &back), Verdict::Pass, "{asked}");
         }
     }
-    let world = self::world(UNPROTECTED, NAT);
+    let world = world(UNPROTECTED, NAT);
     for (there, back) in [(Tcp(SYN), Tcp(SYN_ACK)), (Udp, Udp), (Tcp(ACK), Tcp(ACK))] {
         for target in ["172.17.0.2:22", TARGET] {
             let (there, back) = (packet(there, CLIENT, target), packet(back, target, CLIENT));
