@@ -13,10 +13,12 @@ use super::load::Datapath;
 /// The priority of our clsact filters: those of others with a lower one are asked before.
 pub const FILTER_PRIORITY: u16 = PRIORITY;
 
-/// What the names of the programs begin with that portnat has at TC's hooks.
-const OURS: [&str; 8] = [
+/// The programs that portnat has at TC's hooks. The kernel keeps 15 letters of a name.
+const OURS: [&str; 10] = [
     "nat_in",
+    "nat_in_l3",
     "uplink_out",
+    "uplink_out_l3",
     "bridge_out",
     "port_in",
     "port_out",
@@ -25,10 +27,10 @@ const OURS: [&str; 8] = [
     "internal_out",
 ];
 
-/// Whether a program of this name is one of portnat's; the kernel keeps 15 letters of it.
+/// Whether a program of this name is one of portnat's.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    OURS.iter().any(|own| name.starts_with(own))
+    OURS.contains(&name)
 }
 
 /// The programs that are attached to a hook by TCX, by their names in the order in which they run; `None`
@@ -56,5 +58,20 @@ impl Datapath {
         self.attachments
             .iter()
             .map(|((index, hook), attachment)| (*index, *hook, attachment.program))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_programs_may_have_names_that_begin_alike() {
+        for own in OURS {
+            assert!(is_ours(own) && own.len() <= 15, "{own}");
+        }
+        for other in ["nat_ingress", "port_input", "nat", ""] {
+            assert!(!is_ours(other), "{other}");
+        }
     }
 }

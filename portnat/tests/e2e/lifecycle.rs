@@ -1,5 +1,6 @@
 //! What portnat leaves behind, however it ends.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,8 +11,10 @@ use nix::sys::signal::Signal;
 use portnat::lab::{Lab, Server, probe};
 
 use crate::daemon::{Daemon, Ended, row};
+use crate::firewall::OTHER_BRIDGE;
 use crate::picture::{Holdings, Picture};
 use crate::support::{at, eventually, tcp_server};
+use crate::survival::place::Place;
 
 const PUBLISH: [&str; 2] = ["-p", "8080:80@172.17.0.2"];
 
@@ -350,4 +353,44 @@ fn a_table_that_nobody_reads_stops_nothing() {
     daemon.wait_for_line("printing the table: ");
     ask(&lab).expect("an answer");
     daemon.stop();
+}
+
+/// Or whatever is behind it would be reached by everybody, and answer as itself.
+#[test]
+fn a_bridge_that_a_file_names_no_more_does_not_forward() {
+    for persists in [false, true] {
+        let other = "172.18.0.0/16".parse().expect("a subnet");
+        let lab = Lab::builder().bridge(OTHER_BRIDGE, other, 1).ipv6(true);
+        let (lab, place) = (lab.build().expect("a lab"), Place::new());
+        let forwarding = |bridge: &str| {
+            let names = [
+                format!("net/ipv4/conf/{bridge}/forwarding"),
+                format!("net/ipv6/conf/{bridge}/force_forwarding"),
+            ];
+            // The latter since Linux 6.17.
+            let values = names
+                .iter()
+                .filter_map(|name| lab.host.sysctl_get(name).ok());
+            values.collect::<BTreeSet<_>>()
+        };
+        let [on, off] = ["1", "0"].map(|value| BTreeSet::from([value.to_owned()]));
+        assert_eq!(forwarding(OTHER_BRIDGE), off);
+        let path = place.file();
+        let both = format!("bridges = ['{}', '{OTHER_BRIDGE}']\n", Lab::BRIDGE);
+        fs::write(&path, both).expect("written");
+        let mut arguments = vec!["--config", path.to_str().expect("text")];
+        arguments.extend(persists.then_some("--persist"));
+        let daemon = place.run(&lab, &arguments);
+        assert_eq!(forwarding(OTHER_BRIDGE), on);
+        let one = format!("bridges = ['{}']\n", Lab::BRIDGE);
+        fs::write(&path, one).expect("written");
+        place.told(&["reload"]);
+        assert_eq!(forwarding(OTHER_BRIDGE), off);
+        assert_eq!(forwarding(Lab::BRIDGE), on);
+        daemon.stop();
+        if persists {
+            assert!(place.clean_up(&lab).status.success());
+        }
+        assert_eq!(forwarding(Lab::BRIDGE), off);
+    }
 }

@@ -16,7 +16,6 @@ use tempfile::TempDir;
 
 use crate::admission::connects;
 use crate::daemon::Daemon;
-use crate::firewall::OTHER_BRIDGE;
 use crate::lifecycle::add_ingress_discipline;
 use crate::support::{CONTAINER, PATIENCE, at, eventually, net, tcp_server, udp_server};
 
@@ -84,38 +83,6 @@ fn owned(ports: &[(u64, &str)]) -> Vec<(u64, String)> {
         .iter()
         .map(|(port, origin)| (*port, (*origin).to_owned()));
     owned.collect()
-}
-
-/// Or whatever is behind it would be reached by everybody, and answer as itself.
-#[test]
-fn a_bridge_that_a_file_names_no_more_does_not_forward() {
-    let other = "172.18.0.0/16".parse().expect("a subnet");
-    let lab = Lab::builder().bridge(OTHER_BRIDGE, other, 1).ipv6(true);
-    let lab = lab.build().expect("a lab");
-    let forwarding = |bridge: &str| {
-        let names = [
-            format!("net/ipv4/conf/{bridge}/forwarding"),
-            format!("net/ipv6/conf/{bridge}/force_forwarding"),
-        ];
-        // The latter since Linux 6.17.
-        let values = names
-            .iter()
-            .filter_map(|name| lab.host.sysctl_get(name).ok());
-        values.collect::<BTreeSet<_>>()
-    };
-    let [on, off] = ["1", "0"].map(|value| BTreeSet::from([value.to_owned()]));
-    assert_eq!(forwarding(OTHER_BRIDGE), off);
-    let file = File::new(&format!(
-        "bridges = ['{}', '{OTHER_BRIDGE}']\n",
-        Lab::BRIDGE
-    ));
-    let daemon = file.run(&lab, &[]);
-    assert_eq!(forwarding(OTHER_BRIDGE), on);
-    file.write(&format!("bridges = ['{}']\n", Lab::BRIDGE));
-    daemon.told(&["reload"]);
-    assert_eq!(forwarding(OTHER_BRIDGE), off);
-    assert_eq!(forwarding(Lab::BRIDGE), on);
-    daemon.stop();
 }
 
 #[test]

@@ -244,9 +244,6 @@ impl Sysctls {
     /// # Errors
     /// Those of [`Sysctls::restore`].
     pub fn forward_only(&mut self, links: &BTreeSet<String>) -> Result<(), NetError> {
-        if self.stay {
-            return Ok(());
-        }
         self.put_back(|conf| {
             let of = conf.interface().filter(|_| conf.is_forwarding());
             of.is_some_and(|link| !links.contains(link))

@@ -42,7 +42,6 @@ impl Qemu {
         }
         let folder = cargo::target().join("tools/qemu");
         let program = folder.join("usr/bin").join(PROGRAM);
-        // Downloading is a matter of minutes: what is there is whole.
         if !program.is_file() {
             unpack(&folder).with_context(|| {
                 format!("`{PROGRAM}` is missing: install it (Debian: `apt-get install {PACKAGE}`)")
@@ -92,11 +91,13 @@ fn unpack(folder: &Path) -> Result<()> {
     }
     let packages = apt::missing(PACKAGE)?;
     let packages: Vec<_> = packages.iter().map(String::as_str).collect();
-    // The program comes last, as it is what is looked for.
-    let (last, first): (Vec<_>, Vec<_>) = packages.into_iter().partition(|name| *name == PACKAGE);
-    for packages in [first, last] {
-        apt::unpack(Command::new("apt-get"), &packages, folder)?;
+    // Who is interrupted begins anew: what has its name is whole.
+    let new = folder.with_extension("new");
+    if new.exists() {
+        fs::remove_dir_all(&new)?;
     }
+    apt::unpack(Command::new("apt-get"), &packages, &new)?;
+    fs::rename(new, folder)?;
     Ok(())
 }
 
