@@ -4,6 +4,7 @@ use portnat::lab::Lab;
 
 use super::place::{Place, kill};
 use super::{ATTACH, Scene, persist};
+use crate::daemon::Ended;
 use crate::picture::{Holdings, Picture};
 
 #[test]
@@ -43,33 +44,12 @@ fn cleanup_is_refused_while_a_daemon_runs() {
     kill(daemon);
 }
 
-/// What is pinned elsewhere goes on whole, and is not said to be nothing.
-#[test]
-fn cleanup_where_nothing_is_pinned_says_where_to_look() {
+/// What is pinned elsewhere goes on whole, and it is said where to look.
+fn is_refused_elsewhere(refused: impl FnOnce(&Lab, &Place) -> Ended) {
     let (scene, elsewhere) = (Scene::new(), Place::new());
     kill(scene.place.run(&scene.lab, &persist("tcx", &[])));
     let before = Picture::of(&scene.lab.host);
-    let ended = elsewhere.clean_up(&scene.lab);
-    assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
-    let line = &ended.stderr[0];
-    assert!(
-        line.contains("attached to") && line.contains("--pin-dir"),
-        "{line}"
-    );
-    assert_eq!(Picture::of(&scene.lab.host), before);
-    scene.assert_at_work();
-    assert!(scene.place.clean_up(&scene.lab).status.success());
-}
-
-/// Nor is another portnat let in beside it: their programs would be in each other's way, and the second would
-/// put back what the first has changed.
-#[test]
-fn a_portnat_that_looks_elsewhere_does_not_start() {
-    let (scene, elsewhere) = (Scene::new(), Place::new());
-    kill(scene.place.run(&scene.lab, &persist("tcx", &[])));
-    let before = Picture::of(&scene.lab.host);
-    let second = elsewhere.start(&scene.lab, &persist("tcx", &[]));
-    let ended = second.wait();
+    let ended = refused(&scene.lab, &elsewhere);
     assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
     let line = ended.stderr.last().expect("why");
     assert!(
@@ -79,6 +59,17 @@ fn a_portnat_that_looks_elsewhere_does_not_start() {
     assert_eq!(Picture::of(&scene.lab.host), before);
     scene.assert_at_work();
     assert!(scene.place.clean_up(&scene.lab).status.success());
+}
+
+#[test]
+fn cleanup_where_nothing_is_pinned_says_where_to_look() {
+    is_refused_elsewhere(|lab, elsewhere| elsewhere.clean_up(lab));
+}
+
+/// Their programs would be in each other's way, and the second would put back what the first has changed.
+#[test]
+fn a_portnat_that_looks_elsewhere_does_not_start() {
+    is_refused_elsewhere(|lab, elsewhere| elsewhere.start(lab, &persist("tcx", &[])).wait());
 }
 
 /// Who cannot start has changed nothing, and taken nothing from who was there before.

@@ -93,8 +93,10 @@ fn unpack(folder: &Path) -> Result<()> {
     let packages: Vec<_> = packages.iter().map(String::as_str).collect();
     // Who is interrupted begins anew: what has its name is whole.
     let new = folder.with_extension("new");
-    if new.exists() {
-        fs::remove_dir_all(&new)?;
+    for stale in [new.as_path(), folder] {
+        if stale.exists() {
+            fs::remove_dir_all(stale)?;
+        }
     }
     apt::unpack(Command::new("apt-get"), &packages, &new)?;
     fs::rename(new, folder)?;
